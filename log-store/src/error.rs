@@ -1,7 +1,7 @@
 //! The one error type of the crate.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::types::{Offset, TopicName, TopicPartition};
@@ -184,6 +184,12 @@ pub enum Error {
         /// The system's error.
         source: Arc<io::Error>,
     },
+    /// Another producer with the same `transactional.id` has taken over.
+    #[error("producer {transactional_id:?} was fenced by a newer one with the same id")]
+    Fenced {
+        /// The id that both use.
+        transactional_id: String,
+    },
     /// The store was opened read-only.
     #[error("the store was opened read-only: {operation} needs the writer")]
     ReadOnly {
@@ -208,4 +214,18 @@ pub enum Error {
         /// Whether the same call may succeed later.
         retriable: bool,
     },
+}
+
+impl Error {
+    /// A failed system call on `path`; a full disk gets its own variant.
+    pub(crate) fn io(operation: &'static str, path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        let source = Arc::new(source);
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::DiskFull { path, source }
+            }
+            _ => Self::Io { operation, path, source },
+        }
+    }
 }

@@ -1,19 +1,49 @@
 //! An embedded, partitioned, append-only commit log.
+//!
+//! [`LogStore`] keeps topics of partitions of records in a folder (or, for tests, in memory). It
+//! writes Kafka's record batches, makes them durable through one journal with a sync for all that
+//! arrives together, commits transactions over any set of partitions and consumer offsets, and
+//! after a crash has what it acknowledged. What is written against the traits [`Log`],
+//! [`Consumer`] and [`Producer`] runs on it and on other logs.
 mod types;
 mod error;
 mod varint;
 mod clock;
+mod config;
+mod layout;
 mod record;
 mod log;
+mod storage;
+mod batch;
+mod segment;
+mod journal;
+mod checkpoint;
+mod published;
+mod signal;
+mod partitioner;
+mod partition;
+mod topic;
+mod group;
+mod engine;
+mod transaction;
+mod producer;
+mod consumer;
+mod housekeeping;
+mod store;
 
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use config::Durability;
+pub use engine::{RecoveryReport, TornTail};
 pub use error::{Error, Result};
 pub use log::{
     Acknowledgement, AutoOffsetReset, Consumer, ConsumerConfig, ConsumerWaker, GroupMetadata,
     GroupOffsets, Log, NewTopic, OffsetAndMetadata, Producer, ProducerConfig, ProducerRecord,
     Receipt, RecordMetadata, TopicDescription, TransactionBytes, Watermarks,
 };
+pub use partitioner::partition_for_key;
 pub use record::{Header, HeadersView, Record, RecordBatch, RecordBatchBuilder, RecordView};
+pub use storage::{FileStorage, MemoryStorage, OpenMode, Reads, Storage, StorageFile, StorageLock};
+pub use store::{LogStore, LogStoreBuilder};
 pub use types::{
     CONSUMER_OFFSETS_TOPIC, Offset, PartitionId, TOPIC_NAME_BYTES_MAX, Timestamp, TopicName,
     TopicPartition,

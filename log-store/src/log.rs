@@ -277,37 +277,50 @@ pub struct RecordMetadata {
     pub topic_partition: TopicPartition,
     /// Its offset there.
     pub offset: Offset,
-    /// Its timestamp.
-    pub timestamp: Timestamp,
 }
 
 /// The promise of an acknowledgement. It may be dropped: the record is sent all the same.
 #[derive(Debug)]
-#[must_use = "wait for it, or drop it on purpose: the record is sent all the same"]
-pub struct Receipt(Box<dyn Acknowledgement>);
+pub struct Receipt(Inner);
 
-/// What stands behind a [`Receipt`].
-pub trait Acknowledgement: Send + fmt::Debug {
-    /// Blocks until the record is acknowledged or has failed.
+#[derive(Debug)]
+enum Inner {
+    Acknowledged(RecordMetadata),
+    Pending { acknowledgement: Arc<dyn Acknowledgement>, index: u64 },
+}
+
+/// What stands behind the receipts of one or several records.
+pub trait Acknowledgement: Send + Sync + fmt::Debug {
+    /// Blocks until the record that the receipt was made for is acknowledged or has failed.
     ///
     /// # Errors
     /// What the record failed with.
-    fn wait(self: Box<Self>) -> Result<RecordMetadata>;
+    fn wait(&self, index: u64) -> Result<RecordMetadata>;
 }
 
 impl Receipt {
-    /// A receipt that is resolved by `acknowledgement`.
-    pub fn new(acknowledgement: Box<dyn Acknowledgement>) -> Self {
-        Self(acknowledgement)
+    /// The receipt of a record that is acknowledged already.
+    #[must_use]
+    pub fn acknowledged(metadata: RecordMetadata) -> Self {
+        Self(Inner::Acknowledged(metadata))
+    }
+
+    /// The receipt of the record that `acknowledgement` knows as `index`.
+    #[must_use]
+    pub fn pending(acknowledgement: Arc<dyn Acknowledgement>, index: u64) -> Self {
+        Self(Inner::Pending { acknowledgement, index })
     }
 
     /// Blocks until the record is acknowledged. Inside a transaction that is at its commit; before
     /// it, this returns an error instead of waiting for ever.
     ///
     /// # Errors
-    /// What the record failed with.
+    /// What the record failed with; `InvalidState` before its transaction was committed.
     pub fn wait(self) -> Result<RecordMetadata> {
-        self.0.wait()
+        match self.0 {
+            Inner::Acknowledged(metadata) => Ok(metadata),
+            Inner::Pending { acknowledgement, index } => acknowledgement.wait(index),
+        }
     }
 }
 

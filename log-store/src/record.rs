@@ -1,6 +1,7 @@
 //! Records: as handed in to be appended, and as borrowed views into a batch that was read.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -196,13 +197,13 @@ pub(crate) struct RecordSpans {
 /// Records of one partition that were read together: one owner of the bytes, borrowed views of
 /// the records.
 ///
-/// Cloning it, or keeping it, costs one reference count; it keeps the mapping or buffer behind
+/// Cloning it costs a few reference counts, however many records there are; it keeps the mapping or buffer behind
 /// it alive.
 #[derive(Clone)]
 pub struct RecordBatch {
     topic_partition: TopicPartition,
     bytes: Bytes,
-    records: Vec<RecordSpans>,
+    records: Arc<Vec<RecordSpans>>,
 }
 
 impl RecordBatch {
@@ -212,7 +213,7 @@ impl RecordBatch {
         bytes: Bytes,
         records: Vec<RecordSpans>,
     ) -> Self {
-        Self { topic_partition, bytes, records }
+        Self { topic_partition, bytes, records: Arc::new(records) }
     }
 
     /// The partition that the records come from.
@@ -242,6 +243,12 @@ impl RecordBatch {
     /// The records by offset.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = RecordView<'_>> {
         self.records.iter().map(|spans| self.view(spans))
+    }
+
+    /// How many bytes the batch takes, encoded.
+    #[must_use]
+    pub fn bytes_len(&self) -> usize {
+        self.bytes.len()
     }
 
     /// The offset after the last record: where the next poll goes on.

@@ -1,0 +1,42 @@
+//! The checksums of a batch: Kafka's over its body, ours over its place.
+
+use crate::types::{Offset, PartitionId};
+
+/// The partition that a batch belongs to, as far as its checksum goes.
+///
+/// Kafka's CRC does not cover the base offset and the length, and nothing in a batch says which
+/// partition it is of. The checksum of the place does, so that valid bytes in the wrong place, or
+/// a batch inside of a record's value, are never taken for data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) store_id: u128,
+    pub(crate) topic_id: u64,
+    pub(crate) partition: PartitionId,
+}
+
+impl Place {
+    /// The value of the leader epoch slot; never zero, which means "unwritten".
+    pub(crate) fn checksum(&self, base_offset: Offset, batch_length: u32, body_crc: u32) -> u32 {
+        let mut bytes = [0u8; 44];
+        let fields: [&[u8]; 6] = [
+            &self.store_id.to_be_bytes(),
+            &self.topic_id.to_be_bytes(),
+            &self.partition.value().to_be_bytes(),
+            &base_offset.value().to_be_bytes(),
+            &batch_length.to_be_bytes(),
+            &body_crc.to_be_bytes(),
+        ];
+        let mut rest = &mut bytes[..];
+        for field in fields {
+            let (head, tail) = rest.split_at_mut(field.len());
+            head.copy_from_slice(field);
+            rest = tail;
+        }
+        crc32fast::hash(&bytes).max(1)
+    }
+}
+
+/// Kafka's checksum of a batch, over everything from the attributes on.
+pub(crate) fn body_crc(body: &[u8]) -> u32 {
+    crc32c::crc32c(body)
+}

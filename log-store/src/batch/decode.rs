@@ -1,0 +1,330 @@
+//! The one place that parses batches: what it has accepted is trusted everywhere else.
+
+use std::fmt;
+
+use crate::batch::checksum::{Place, body_crc};
+use crate::batch::format::{
+    APPEND_TIME, ATTRIBUTES, BASE_OFFSET, BASE_TIMESTAMP, BATCH_LENGTH, CODEC_MASK, CONTROL, CRC,
+    HEADER_BYTES, LAST_OFFSET_DELTA, LENGTH_OVERHEAD, MAGIC, MAGIC_BYTE, MAX_TIMESTAMP, PLACE,
+    RECORD_COUNT,
+};
+use crate::record::{RecordSpans, Span, decode_header, get_bytes, span};
+use crate::types::{Offset, Timestamp};
+use crate::varint;
+
+/// Why bytes are not a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing but zeros where the header would be: never written.
+    Unwritten,
+    /// The bytes end before the batch does.
+    Truncated,
+    /// A field of the header cannot be.
+    Header(&'static str),
+    /// The place's checksum does not match: damaged, or written for another place.
+    Place,
+    /// Kafka's checksum does not match.
+    Crc,
+    /// The checksums match, but a record cannot be parsed.
+    Record,
+    /// The batch uses something that this version does not read.
+    Unsupported(&'static str),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unwritten => f.write_str("there are only zeros where a batch should be"),
+            Self::Truncated => f.write_str("the file ends inside of a batch"),
+            Self::Header(field) => write!(f, "the batch header is invalid: {field}"),
+            Self::Place => f.write_str("the checksum of the batch's place does not match"),
+            Self::Crc => f.write_str("the checksum of the batch does not match"),
+            Self::Record => f.write_str("a record inside of the batch is malformed"),
+            Self::Unsupported(what) => write!(f, "the batch is {what}, which is not supported"),
+        }
+    }
+}
+
+/// The header of a batch, its fields checked against each other but its checksums not yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BatchHeader {
+    pub(crate) base_offset: Offset,
+    /// All bytes of the batch, header included.
+    pub(crate) bytes_len: usize,
+    pub(crate) last_offset_delta: u32,
+    pub(crate) max_timestamp: Timestamp,
+    pub(crate) record_count: u32,
+    base_timestamp: i64,
+    attributes: i16,
+    place: u32,
+    crc: u32,
+}
+
+impl BatchHeader {
+    /// Reads a header from the start of `bytes`, which may go on behind the batch.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Fault> {
+        let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else {
+            return Err(if bytes.iter().all(|&b| b == 0) {
+                Fault::Unwritten
+            } else {
+                Fault::Truncated
+            });
+        };
+        if header.iter().all(|&b| b == 0) {
+            return Err(Fault::Unwritten);
+        }
+        let base_offset = i64::from_be_bytes(field(header, BASE_OFFSET));
+        let base_offset =
+            u64::try_from(base_offset).map_err(|_| Fault::Header("negative base offset"))?;
+        let length = i32::from_be_bytes(field(header, BATCH_LENGTH));
+        let length = usize::try_from(length).map_err(|_| Fault::Header("negative length"))?;
+        if length < HEADER_BYTES - LENGTH_OVERHEAD {
+            return Err(Fault::Header("length is shorter than a header"));
+        }
+        if field::<1>(header, MAGIC_BYTE) != [MAGIC] {
+            return Err(Fault::Header("magic is not 2"));
+        }
+        let delta = i32::from_be_bytes(field(header, LAST_OFFSET_DELTA));
+        let last_offset_delta =
+            u32::try_from(delta).map_err(|_| Fault::Header("negative last offset delta"))?;
+        if base_offset > Offset::MAX.value() - u64::from(last_offset_delta) {
+            return Err(Fault::Header("the last offset is past the largest one"));
+        }
+        let count = i32::from_be_bytes(field(header, RECORD_COUNT));
+        let record_count =
+            u32::try_from(count).map_err(|_| Fault::Header("negative record count"))?;
+        if u64::from(record_count) > u64::from(last_offset_delta) + 1 {
+            return Err(Fault::Header("more records than offsets"));
+        }
+        Ok(Self {
+            base_offset: Offset::new(base_offset),
+            bytes_len: length + LENGTH_OVERHEAD,
+            last_offset_delta,
+            max_timestamp: Timestamp::from_millis(i64::from_be_bytes(field(header, MAX_TIMESTAMP))),
+            record_count,
+            base_timestamp: i64::from_be_bytes(field(header, BASE_TIMESTAMP)),
+            attributes: i16::from_be_bytes(field(header, ATTRIBUTES)),
+            place: u32::from_be_bytes(field(header, PLACE)),
+            crc: u32::from_be_bytes(field(header, CRC)),
+        })
+    }
+
+    /// The offset after the batch.
+    pub(crate) fn next_offset(&self) -> Offset {
+        self.base_offset + u64::from(self.last_offset_delta) + 1
+    }
+
+    /// The batch's own bytes out of `bytes`, if both checksums match.
+    pub(crate) fn verify<'a>(&self, bytes: &'a [u8], place: &Place) -> Result<&'a [u8], Fault> {
+        let batch = bytes.get(..self.bytes_len).ok_or(Fault::Truncated)?;
+        let length = u32::try_from(self.bytes_len - LENGTH_OVERHEAD)
+            .map_err(|_| Fault::Header("length is past 4 GiB"))?;
+        if self.place != place.checksum(self.base_offset, length, self.crc) {
+            return Err(Fault::Place);
+        }
+        if self.crc != body_crc(batch.get(ATTRIBUTES..).unwrap_or_default()) {
+            return Err(Fault::Crc);
+        }
+        Ok(batch)
+    }
+
+    /// Finds the records of a verified batch and adds those from `from` on to `records`. The
+    /// spans count from `base`, where the batch begins in the caller's buffer.
+    pub(crate) fn records(
+        &self,
+        batch: &[u8],
+        base: usize,
+        from: Offset,
+        records: &mut Vec<RecordSpans>,
+    ) -> Result<(), Fault> {
+        match self.attributes & CODEC_MASK {
+            0 => {}
+            1 => return Err(Fault::Unsupported("compressed with gzip")),
+            2 => return Err(Fault::Unsupported("compressed with snappy")),
+            3 => return Err(Fault::Unsupported("compressed with lz4")),
+            4 => return Err(Fault::Unsupported("compressed with zstd")),
+            _ => return Err(Fault::Unsupported("compressed with an unknown codec")),
+        }
+        if self.attributes & CONTROL != 0 {
+            return Err(Fault::Unsupported("a control batch"));
+        }
+        let mut position = HEADER_BYTES;
+        let mut least_delta = 0;
+        for _ in 0..self.record_count {
+            let rest = batch.get(position..).ok_or(Fault::Record)?;
+            let (delta, spans, len) = self.record(rest, base + position).ok_or(Fault::Record)?;
+            if delta < least_delta || delta > i64::from(self.last_offset_delta) {
+                return Err(Fault::Record);
+            }
+            least_delta = delta + 1;
+            if spans.offset >= from {
+                records.push(spans);
+            }
+            position += len;
+        }
+        if position == batch.len() { Ok(()) } else { Err(Fault::Record) }
+    }
+
+    /// Parses one record: its offset delta, its spans, and how many bytes it takes.
+    fn record(&self, bytes: &[u8], base: usize) -> Option<(i64, RecordSpans, usize)> {
+        let (len, start) = varint::get(bytes)?;
+        let end = start.checked_add(usize::try_from(len).ok()?)?;
+        let body = bytes.get(..end)?;
+        let mut at = start + 1;
+        let (timestamp_delta, len) = varint::get(body.get(at..)?)?;
+        at += len;
+        let (offset_delta, len) = varint::get(body.get(at..)?)?;
+        at += len;
+        let (key, len) = get_span(body, at, base)?;
+        at += len;
+        let (value, len) = get_span(body, at, base)?;
+        at += len;
+        let (header_count, len) = varint::get(body.get(at..)?)?;
+        at += len;
+        let header_count = u32::try_from(header_count).ok()?;
+        let headers_start = at;
+        for _ in 0..header_count {
+            at += decode_header(body.get(at..)?)?.1;
+        }
+        if at != end {
+            return None;
+        }
+        let timestamp = if self.attributes & APPEND_TIME == 0 {
+            Timestamp::from_millis(self.base_timestamp.wrapping_add(timestamp_delta))
+        } else {
+            self.max_timestamp
+        };
+        let spans = RecordSpans {
+            offset: self.base_offset + u64::try_from(offset_delta).ok()?,
+            timestamp,
+            key,
+            value,
+            headers: span(base + headers_start, base + end),
+            header_count,
+        };
+        Some((offset_delta, spans, end))
+    }
+}
+
+/// The span of the key or value at `at`, and how many bytes it takes with its length.
+fn get_span(body: &[u8], at: usize, base: usize) -> Option<(Span, usize)> {
+    let (bytes, len) = get_bytes(body.get(at..)?)?;
+    let span = bytes.map_or(Span::NULL, |bytes| {
+        let end = base + at + len;
+        span(end - bytes.len(), end)
+    });
+    Some((span, len))
+}
+
+fn field<const N: usize>(header: &[u8; HEADER_BYTES], at: usize) -> [u8; N] {
+    header.get(at..at + N).and_then(|bytes| bytes.try_into().ok()).expect("fields lie inside")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BatchHeader, Fault};
+    use crate::batch::checksum::Place;
+    use crate::batch::encode::BatchBuilder;
+    use crate::record::{Header, Record, RecordBatch};
+    use crate::types::{Offset, PartitionId, Timestamp, TopicName, TopicPartition};
+    use bytes::Bytes;
+
+    const PLACE: Place = Place { store_id: 7 << 100, topic_id: 3, partition: PartitionId::new(2) };
+
+    fn batch(records: &[(Record<'_>, i64)], base_offset: u64) -> Vec<u8> {
+        let mut builder = BatchBuilder::default();
+        for (record, millis) in records {
+            builder.push(record, Timestamp::from_millis(*millis));
+        }
+        builder.seal(None);
+        builder.place(&PLACE, Offset::new(base_offset));
+        builder.bytes().to_vec()
+    }
+
+    fn sample() -> Vec<u8> {
+        let headers = [Header { key: "h", value: Some(b"1") }, Header { key: "h", value: None }];
+        let first = Record::value(b"value").with_key(b"key").with_headers(&headers);
+        batch(&[(first, 1_000), (Record::default(), 990), (Record::value(b""), i64::MAX)], 40)
+    }
+
+    fn decode(bytes: &[u8], place: &Place, from: u64) -> Result<RecordBatch, Fault> {
+        let header = BatchHeader::parse(bytes)?;
+        let batch = header.verify(bytes, place)?;
+        let mut records = Vec::new();
+        header.records(batch, 0, Offset::new(from), &mut records)?;
+        let topic = TopicName::new("t").unwrap();
+        let topic_partition = TopicPartition::new(topic, place.partition);
+        Ok(RecordBatch::new(topic_partition, Bytes::copy_from_slice(bytes), records))
+    }
+
+    #[test]
+    fn records_survive_a_round_trip_with_nulls_headers_and_times() {
+        let decoded = decode(&sample(), &PLACE, 0).unwrap();
+        let records: Vec<_> = decoded.iter().collect();
+        assert_eq!(records[0].key, Some(&b"key"[..]));
+        assert_eq!(records[0].value, Some(&b"value"[..]));
+        assert_eq!(
+            records[0].headers.iter().map(|h| h.value).collect::<Vec<_>>(),
+            [Some(&b"1"[..]), None]
+        );
+        assert_eq!((records[1].key, records[1].value), (None, None));
+        assert_eq!(records[2].value, Some(&b""[..]));
+        let place = |r: &crate::record::RecordView<'_>| (r.offset.value(), r.timestamp.as_millis());
+        let places: Vec<_> = records.iter().map(place).collect();
+        assert_eq!(places, [(40, 1_000), (41, 990), (42, i64::MAX)]);
+    }
+
+    #[test]
+    fn records_before_the_wanted_offset_are_left_out() {
+        let offsets: Vec<_> =
+            decode(&sample(), &PLACE, 41).unwrap().iter().map(|r| r.offset.value()).collect();
+        assert_eq!(offsets, [41, 42]);
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let good = sample();
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(&bad, &PLACE, 0).is_err(), "bit {bit} went unnoticed");
+        }
+    }
+
+    #[test]
+    fn every_truncation_is_noticed() {
+        let good = sample();
+        for len in 0..good.len() {
+            assert!(decode(&good[..len], &PLACE, 0).is_err(), "length {len} went unnoticed");
+        }
+    }
+
+    #[test]
+    fn a_batch_of_another_place_is_refused() {
+        let good = sample();
+        for place in [
+            Place { store_id: 1, ..PLACE },
+            Place { topic_id: 4, ..PLACE },
+            Place { partition: PartitionId::new(3), ..PLACE },
+        ] {
+            assert_eq!(decode(&good, &place, 0).unwrap_err(), Fault::Place);
+        }
+    }
+
+    #[test]
+    fn zeros_are_unwritten_space() {
+        assert_eq!(BatchHeader::parse(&[0; 100]).unwrap_err(), Fault::Unwritten);
+        assert_eq!(BatchHeader::parse(&[0; 10]).unwrap_err(), Fault::Unwritten);
+    }
+
+    #[test]
+    fn append_time_replaces_the_time_of_every_record() {
+        let mut builder = BatchBuilder::default();
+        builder.push(&Record::value(b"a"), Timestamp::from_millis(5));
+        builder.push(&Record::value(b"b"), Timestamp::from_millis(9));
+        builder.seal(Some(Timestamp::from_millis(77)));
+        builder.place(&PLACE, Offset::ZERO);
+        let decoded = decode(builder.bytes(), &PLACE, 0).unwrap();
+        assert!(decoded.iter().all(|r| r.timestamp == Timestamp::from_millis(77)));
+    }
+}

@@ -1,0 +1,10 @@
+//! Kafka's record batch, version 2: the unit of everything that is written and read.
+mod format;
+mod checksum;
+mod encode;
+mod decode;
+
+pub(crate) use checksum::Place;
+pub(crate) use decode::{BatchHeader, Fault};
+pub(crate) use encode::BatchBuilder;
+pub(crate) use format::HEADER_BYTES;

@@ -1,0 +1,315 @@
+//! The checkpoint: which segments the store has, and how far each is safe on disk.
+//!
+//! Two files are written in turn, so that one is whole at any moment. What a checkpoint says is
+//! durable before the checkpoint is, and the journal behind it is recycled only after.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::journal::JournalMark;
+use crate::layout::{Fields, checked, put_checksum, put_string};
+use crate::segment::SegmentEnd;
+use crate::storage::{OpenMode, Storage, StorageFile};
+use crate::types::{Offset, PartitionId};
+
+const MAGIC: u32 = 0x4857_4350;
+/// The newest version that is written and read.
+const VERSION: u16 = 1;
+/// Checkpoint files grow in steps of this.
+const RESERVE_BYTES: u64 = 64 << 10;
+/// Bytes before the content: magic, version, content length.
+const PREFIX_BYTES: usize = 10;
+
+/// How the session that wrote a checkpoint acknowledged appends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Redo {
+    /// Every append is in the journal.
+    Journal,
+    /// Only transactions are; plain appends went to their segments.
+    Segments,
+}
+
+/// What one checkpoint says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Checkpoint {
+    /// Counts the checkpoints of the store.
+    pub(crate) generation: u64,
+    /// Whether the store was closed right after.
+    pub(crate) clean: bool,
+    pub(crate) redo: Redo,
+    /// Counts the unclean stops.
+    pub(crate) epoch: u32,
+    /// The start of the machine that it was written in, as far as that is known.
+    pub(crate) boot_id: String,
+    /// Where a replay of the journal begins.
+    pub(crate) journal: JournalMark,
+    /// The id that the next new topic gets.
+    pub(crate) next_topic_id: u64,
+    pub(crate) partitions: Vec<PartitionMark>,
+}
+
+/// What a checkpoint says of a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PartitionMark {
+    pub(crate) topic_id: u64,
+    pub(crate) partition: PartitionId,
+    /// The log start offset.
+    pub(crate) start: Offset,
+    /// All segments by base offset; the last is the active one. There is always one.
+    pub(crate) segments: Vec<SegmentMark>,
+}
+
+/// What a checkpoint says of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentMark {
+    pub(crate) base: Offset,
+    /// Its sealed end; of the active segment, the recovery point.
+    pub(crate) end: SegmentEnd,
+    /// The time of its last append, milliseconds since 1970.
+    pub(crate) append_time_ms: i64,
+}
+
+impl Checkpoint {
+    fn encode(&self) -> Vec<u8> {
+        let mut content = Vec::new();
+        content.extend_from_slice(&self.generation.to_be_bytes());
+        content.push(u8::from(self.clean));
+        content.push(match self.redo {
+            Redo::Journal => 0,
+            Redo::Segments => 1,
+        });
+        content.extend_from_slice(&self.epoch.to_be_bytes());
+        assert!(put_string(&mut content, &self.boot_id), "a boot id is a short word");
+        content.extend_from_slice(&self.journal.position.to_be_bytes());
+        content.extend_from_slice(&self.journal.sequence.to_be_bytes());
+        content.extend_from_slice(&self.journal.durable_sequence.to_be_bytes());
+        content.extend_from_slice(&self.next_topic_id.to_be_bytes());
+        put_count(&mut content, self.partitions.len());
+        for partition in &self.partitions {
+            content.extend_from_slice(&partition.topic_id.to_be_bytes());
+            content.extend_from_slice(&partition.partition.value().to_be_bytes());
+            content.extend_from_slice(&partition.start.value().to_be_bytes());
+            put_count(&mut content, partition.segments.len());
+            for segment in &partition.segments {
+                content.extend_from_slice(&segment.base.value().to_be_bytes());
+                content.extend_from_slice(&segment.end.pack().to_be_bytes());
+                content.extend_from_slice(&segment.append_time_ms.to_be_bytes());
+            }
+        }
+        let mut bytes = Vec::with_capacity(PREFIX_BYTES + content.len() + 4);
+        bytes.extend_from_slice(&MAGIC.to_be_bytes());
+        bytes.extend_from_slice(&VERSION.to_be_bytes());
+        put_count(&mut bytes, content.len());
+        bytes.extend_from_slice(&content);
+        put_checksum(&mut bytes);
+        bytes
+    }
+
+    fn decode(content: &[u8]) -> Option<Self> {
+        let mut fields = Fields::new(content);
+        let generation = fields.u64()?;
+        let clean = fields.u8()? == 1;
+        let redo = match fields.u8()? {
+            0 => Redo::Journal,
+            1 => Redo::Segments,
+            _ => return None,
+        };
+        let epoch = fields.u32()?;
+        let boot_id = fields.string()?.to_owned();
+        let journal = JournalMark {
+            position: fields.u64()?,
+            sequence: fields.u64()?,
+            durable_sequence: fields.u64()?,
+        };
+        let next_topic_id = fields.u64()?;
+        let mut partitions = Vec::new();
+        for _ in 0..fields.u32()? {
+            partitions.push(decode_partition(&mut fields)?);
+        }
+        fields.rest().is_empty().then_some(Self {
+            generation,
+            clean,
+            redo,
+            epoch,
+            boot_id,
+            journal,
+            next_topic_id,
+            partitions,
+        })
+    }
+}
+
+fn decode_partition(fields: &mut Fields<'_>) -> Option<PartitionMark> {
+    let topic_id = fields.u64()?;
+    let partition = PartitionId::new(fields.u32()?);
+    let start = Offset::new(fields.u64()?);
+    let mut segments = Vec::new();
+    for _ in 0..fields.u32()? {
+        segments.push(SegmentMark {
+            base: Offset::new(fields.u64()?),
+            end: SegmentEnd::unpack(fields.u64()?),
+            append_time_ms: fields.i64()?,
+        });
+    }
+    (!segments.is_empty()).then_some(PartitionMark { topic_id, partition, start, segments })
+}
+
+fn put_count(buffer: &mut Vec<u8>, count: usize) {
+    let count = u32::try_from(count).expect("a store has fewer than 4 billion of anything");
+    buffer.extend_from_slice(&count.to_be_bytes());
+}
+
+/// The two files that hold checkpoints in turn.
+#[derive(Debug)]
+pub(crate) struct CheckpointFiles {
+    slots: [Slot; 2],
+}
+
+#[derive(Debug)]
+struct Slot {
+    path: PathBuf,
+    file: Arc<dyn StorageFile>,
+}
+
+impl CheckpointFiles {
+    /// Opens both files in the store's folder, creating them with `OpenMode::Create`.
+    pub(crate) fn open(storage: &dyn Storage, dir: &Path, mode: OpenMode) -> Result<Self> {
+        let slot = |name: &str| -> Result<Slot> {
+            let path = dir.join(name);
+            let file = storage.open(&path, mode).map_err(|e| Error::io("open", &path, e))?;
+            if mode == OpenMode::Create {
+                file.reserve(RESERVE_BYTES).map_err(|e| Error::io("reserve space in", &path, e))?;
+            }
+            Ok(Slot { path, file })
+        };
+        Ok(Self { slots: [slot("checkpoint.0")?, slot("checkpoint.1")?] })
+    }
+
+    /// Writes a checkpoint over the older one and makes it durable.
+    pub(crate) fn write(&self, checkpoint: &Checkpoint) -> Result<()> {
+        let [even, odd] = &self.slots;
+        let slot = if checkpoint.generation.is_multiple_of(2) { even } else { odd };
+        let bytes = checkpoint.encode();
+        let len = (bytes.len() as u64).next_multiple_of(RESERVE_BYTES);
+        slot.file.reserve(len).map_err(|e| Error::io("reserve space in", &slot.path, e))?;
+        slot.file.write(0, &bytes).map_err(|e| Error::io("write", &slot.path, e))?;
+        slot.file.sync().map_err(|e| Error::io("sync", &slot.path, e))
+    }
+
+    /// The newer of the checkpoints that are whole.
+    ///
+    /// # Errors
+    /// `UnsupportedVersion`, or `CorruptFile` if neither is whole.
+    pub(crate) fn read(&self) -> Result<Checkpoint> {
+        let mut newest: Option<Checkpoint> = None;
+        for slot in &self.slots {
+            if let Some(found) = slot.read()?
+                && newest.as_ref().is_none_or(|best| best.generation < found.generation)
+            {
+                newest = Some(found);
+            }
+        }
+        newest.ok_or_else(|| Error::CorruptFile {
+            path: self.slots[0].path.clone(),
+            reason: "neither of the two checkpoints is whole".to_owned(),
+        })
+    }
+}
+
+impl Slot {
+    fn read(&self) -> Result<Option<Checkpoint>> {
+        let failed = |e| Error::io("read", &self.path, e);
+        let len = self.file.size().map_err(failed)?;
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let bytes = self.file.read(0, len).map_err(failed)?;
+        let mut fields = Fields::new(&bytes);
+        if fields.u32() != Some(MAGIC) {
+            return Ok(None);
+        }
+        let version = fields.u16().unwrap_or_default();
+        if version > VERSION {
+            return Err(Error::UnsupportedVersion {
+                path: self.path.clone(),
+                found: version.into(),
+                supported: VERSION.into(),
+            });
+        }
+        let content_len = fields.u32().unwrap_or_default() as usize;
+        let whole = bytes.get(..PREFIX_BYTES + content_len + 4);
+        let content = whole.and_then(checked).and_then(|bytes| bytes.get(PREFIX_BYTES..));
+        Ok(content.and_then(Checkpoint::decode))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Checkpoint, CheckpointFiles, PartitionMark, Redo, SegmentMark};
+    use crate::error::Error;
+    use crate::journal::JournalMark;
+    use crate::segment::SegmentEnd;
+    use crate::storage::{MemoryStorage, OpenMode, Storage};
+    use crate::types::{Offset, PartitionId};
+    use std::path::Path;
+
+    fn checkpoint(generation: u64) -> Checkpoint {
+        let segment = |base, position| SegmentMark {
+            base: Offset::new(base),
+            end: SegmentEnd { relative_offset: 10, position },
+            append_time_ms: -5,
+        };
+        Checkpoint {
+            generation,
+            clean: false,
+            redo: Redo::Segments,
+            epoch: 3,
+            boot_id: "boot".to_owned(),
+            journal: JournalMark { position: 512, sequence: 9, durable_sequence: 8 },
+            next_topic_id: 4,
+            partitions: vec![PartitionMark {
+                topic_id: 1,
+                partition: PartitionId::new(2),
+                start: Offset::new(3),
+                segments: vec![segment(0, 100), segment(10, 7)],
+            }],
+        }
+    }
+
+    fn files(storage: &MemoryStorage) -> CheckpointFiles {
+        CheckpointFiles::open(storage, Path::new(""), OpenMode::Create).unwrap()
+    }
+
+    #[test]
+    fn the_newer_of_two_is_read_back() {
+        let storage = MemoryStorage::new();
+        files(&storage).write(&checkpoint(7)).unwrap();
+        files(&storage).write(&checkpoint(8)).unwrap();
+        assert_eq!(files(&storage).read().unwrap(), checkpoint(8));
+    }
+
+    #[test]
+    fn a_damaged_one_gives_way_to_the_other_and_two_are_an_error() {
+        let storage = MemoryStorage::new();
+        files(&storage).write(&checkpoint(7)).unwrap();
+        files(&storage).write(&checkpoint(8)).unwrap();
+        let damage = |name: &str| {
+            let file = storage.open(Path::new(name), OpenMode::Write).unwrap();
+            file.write(40, &[0xff]).unwrap();
+        };
+        damage("checkpoint.0");
+        assert_eq!(files(&storage).read().unwrap(), checkpoint(7));
+        damage("checkpoint.1");
+        let error = files(&storage).read().unwrap_err();
+        assert!(matches!(error, Error::CorruptFile { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_newer_version_is_refused_by_name() {
+        let storage = MemoryStorage::new();
+        files(&storage).write(&checkpoint(8)).unwrap();
+        let file = storage.open(Path::new("checkpoint.0"), OpenMode::Write).unwrap();
+        file.write(4, &9u16.to_be_bytes()).unwrap();
+        let error = files(&storage).read().unwrap_err().to_string();
+        assert!(error.contains("checkpoint.0 has format version 9"), "{error}");
+    }
+}

@@ -1,0 +1,163 @@
+//! Settings: how durable a store is, and a topic's configs in Kafka's words.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+/// When an append is acknowledged, and what a power cut may take. A setting of the store.
+///
+/// A killed process never loses what was acknowledged, and a transaction is whole or absent,
+/// with each of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Acknowledged and visible once a sync of the journal has covered it; appends that arrive
+    /// together share one. A power cut loses nothing that was acknowledged. Default.
+    #[default]
+    Sync,
+    /// Acknowledged and visible at once, synced behind at this interval. A power cut loses what
+    /// was acknowledged within it, and one sync's time.
+    Interval(Duration),
+    /// Acknowledged and visible once the system has it in its page cache. After a power cut the
+    /// store is what it was at its last checkpoint.
+    Os,
+}
+
+/// The smallest `segment.bytes`.
+const SEGMENT_BYTES_MIN: u32 = 1 << 10;
+
+/// Keys that Kafka has and that mean nothing here, each with the reason.
+const REFUSED: &[(&str, &str)] = &[
+    ("flush.messages", "durability is a setting of the store, not of a topic"),
+    ("flush.ms", "durability is a setting of the store, not of a topic"),
+    ("min.insync.replicas", "an embedded log has no replicas"),
+    ("unclean.leader.election.enable", "an embedded log has no replicas"),
+    ("leader.replication.throttled.replicas", "an embedded log has no replicas"),
+    ("follower.replication.throttled.replicas", "an embedded log has no replicas"),
+    ("remote.storage.enable", "there is no tiered storage"),
+    ("local.retention.ms", "there is no tiered storage"),
+    ("local.retention.bytes", "there is no tiered storage"),
+    ("preallocate", "segments are always preallocated"),
+];
+
+/// What a topic's configs say, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TopicConfig {
+    /// `segment.bytes`: a segment that would grow past it is sealed. Default = 1 GiB.
+    pub(crate) segment_bytes: u32,
+    /// `max.message.bytes`: the largest batch. Default = 1,048,588.
+    pub(crate) message_bytes_max: u32,
+    /// `index.interval.bytes`: how far the entries of an index are apart. Default = 4096.
+    pub(crate) index_interval_bytes: u32,
+    /// `message.timestamp.type=LogAppendTime`: records get the time of their append.
+    pub(crate) append_time: bool,
+    /// The configs as they were given.
+    pub(crate) given: BTreeMap<String, String>,
+}
+
+impl TopicConfig {
+    /// Checks configs by Kafka's keys.
+    pub(crate) fn parse(given: &BTreeMap<String, String>) -> Result<Self> {
+        let mut config = Self {
+            segment_bytes: 1 << 30,
+            message_bytes_max: 1_048_588,
+            index_interval_bytes: 4096,
+            append_time: false,
+            given: given.clone(),
+        };
+        for (key, value) in given {
+            config.set(key, value).map_err(|reason| Error::InvalidConfig {
+                key: key.clone(),
+                value: value.clone(),
+                reason,
+            })?;
+        }
+        Ok(config)
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        match key {
+            "segment.bytes" => {
+                self.segment_bytes = number(value, SEGMENT_BYTES_MIN.into(), i32::MAX.into())?;
+            }
+            "max.message.bytes" => {
+                self.message_bytes_max = number(value, 0, i32::MAX.into())?;
+            }
+            "index.interval.bytes" => {
+                self.index_interval_bytes = number(value, 0, i32::MAX.into())?;
+            }
+            "message.timestamp.type" => {
+                self.append_time = match value {
+                    "CreateTime" => false,
+                    "LogAppendTime" => true,
+                    _ => return Err("it is CreateTime or LogAppendTime".to_owned()),
+                };
+            }
+            "cleanup.policy" => {
+                let known = |word: &str| matches!(word.trim(), "delete" | "compact");
+                if !value.split(',').all(known) {
+                    return Err("it is delete, compact, or compact,delete".to_owned());
+                }
+            }
+            "retention.ms" | "retention.bytes" => {
+                number::<i64>(value, -1, i64::MAX)?;
+            }
+            "delete.retention.ms" | "min.compaction.lag.ms" => {
+                number::<i64>(value, 0, i64::MAX)?;
+            }
+            _ => return Err(refusal(key)),
+        }
+        Ok(())
+    }
+}
+
+fn refusal(key: &str) -> String {
+    let known = REFUSED.iter().find(|(refused, _)| *refused == key);
+    known.map_or("there is no such topic config".to_owned(), |(_, reason)| (*reason).to_owned())
+}
+
+fn number<T: TryFrom<i64>>(value: &str, min: i64, max: i64) -> Result<T, String> {
+    let bounds = || format!("it is a whole number from {min} to {max}");
+    let number: i64 = value.trim().parse().map_err(|_| bounds())?;
+    if !(min..=max).contains(&number) {
+        return Err(bounds());
+    }
+    T::try_from(number).map_err(|_| bounds())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TopicConfig;
+    use std::collections::BTreeMap;
+
+    fn parse(key: &str, value: &str) -> Result<TopicConfig, String> {
+        let given = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        TopicConfig::parse(&given).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn known_keys_are_honoured() {
+        assert_eq!(parse("segment.bytes", "65536").unwrap().segment_bytes, 65_536);
+        assert_eq!(parse("max.message.bytes", "100").unwrap().message_bytes_max, 100);
+        assert!(parse("message.timestamp.type", "LogAppendTime").unwrap().append_time);
+        parse("cleanup.policy", "compact,delete").unwrap();
+        parse("retention.ms", "-1").unwrap();
+    }
+
+    #[test]
+    fn refusals_name_the_key_the_value_and_the_reason() {
+        for (key, value, reason) in [
+            ("min.insync.replicas", "2", "no replicas"),
+            ("flush.ms", "1", "setting of the store"),
+            ("no.such.key", "1", "no such topic config"),
+            ("segment.bytes", "7", "from 1024 to 2147483647"),
+            ("segment.bytes", "many", "whole number"),
+            ("cleanup.policy", "shred", "delete, compact"),
+            ("message.timestamp.type", "Never", "CreateTime"),
+        ] {
+            let error = parse(key, value).unwrap_err();
+            assert!(error.contains(&format!("{key}={value}")), "{error}");
+            assert!(error.contains(reason), "{error}");
+        }
+    }
+}

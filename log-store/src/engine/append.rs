@@ -1,0 +1,177 @@
+//! Appends outside of transactions.
+
+use std::sync::Arc;
+
+use crate::batch::BatchBuilder;
+use crate::config::{Durability, TopicConfig};
+use crate::engine::commit::place;
+use crate::engine::state::{Engine, Pending, Writer};
+use crate::error::{Error, Result};
+use crate::partition::{Appender, Partition};
+use crate::record::Record;
+use crate::types::{Offset, Timestamp};
+
+/// What an append returns before it is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Appended {
+    /// The offset of its first record; the others follow it.
+    pub(crate) first: Offset,
+    /// What to [`wait`](Engine::wait) for; nothing if it is acknowledged already.
+    pub(crate) ticket: Option<u64>,
+}
+
+impl Engine {
+    /// Appends records, in as many batches as `max.message.bytes` asks for. Each batch is whole or
+    /// absent after a crash.
+    pub(crate) fn append(
+        &self,
+        partition: &Arc<Partition>,
+        records: &[Record<'_>],
+    ) -> Result<Appended> {
+        let writer = self.writer("append")?;
+        for record in records {
+            check_size(partition, record, writer.transaction_bytes_max())?;
+        }
+        match writer.durability {
+            Durability::Os => self.append_direct(writer, partition, records),
+            Durability::Sync | Durability::Interval(_) => {
+                self.append_journaled(writer, partition, records)
+            }
+        }
+    }
+
+    /// Writes to the segment and publishes at once.
+    fn append_direct(
+        &self,
+        writer: &Writer,
+        partition: &Arc<Partition>,
+        records: &[Record<'_>],
+    ) -> Result<Appended> {
+        let now = self.clock.now();
+        let mut appender = partition.appender.lock();
+        self.check_open(writer, partition, &appender, "append")?;
+        let first = appender.next_offset();
+        let time = appender.tick(now);
+        let mut builder = std::mem::take(&mut appender.builder);
+        let mut written = Ok(0);
+        let config = &partition.config;
+        for_each_batch(records, config, time, &mut builder, |batch| {
+            if let Ok(bytes) = &mut written {
+                *bytes += batch.len();
+                let result = self.write_direct(writer, partition, &mut appender, batch);
+                if let Err(error) = result {
+                    written = Err(error);
+                }
+            }
+        });
+        appender.builder = builder;
+        drop(appender);
+        let bytes = written?;
+        self.signal.notify();
+        self.count_bytes(writer, bytes)?;
+        Ok(Appended { first, ticket: None })
+    }
+
+    fn write_direct(
+        &self,
+        writer: &Writer,
+        partition: &Partition,
+        appender: &mut Appender,
+        batch: &mut BatchBuilder,
+    ) -> Result<()> {
+        self.prepare(writer, partition, appender, batch.len(), batch.count().into())?;
+        let begin = appender.next;
+        let end = appender.end_after(batch.len(), batch.count()).expect("prepared just now");
+        batch.place(&partition.place, appender.next_offset());
+        match appender.active.write(begin.position, batch.bytes()) {
+            Ok(()) => {}
+            // Nothing is published, and the next append begins at the same place.
+            Err(error @ Error::DiskFull { .. }) => return Err(error),
+            Err(error) => return Err(writer.poison(&error)),
+        }
+        appender.next = end;
+        appender.active.publish(begin, end);
+        if let Some(slot) = partition.slot {
+            writer.published.update(slot, &partition.published_end());
+        }
+        Ok(())
+    }
+
+    /// Queues for the journal, and publishes when that has it.
+    fn append_journaled(
+        &self,
+        writer: &Writer,
+        partition: &Arc<Partition>,
+        records: &[Record<'_>],
+    ) -> Result<Appended> {
+        let now = self.clock.now();
+        let config = &partition.config;
+        let mut batches = Vec::new();
+        let mut builder = BatchBuilder::default();
+        for_each_batch(records, config, now, &mut builder, |batch| {
+            batches.push(std::mem::take(batch));
+        });
+        let mut appender = partition.appender.lock();
+        self.check_open(writer, partition, &appender, "append")?;
+        let first = appender.next_offset();
+        let time = appender.tick(now);
+        let mut ticket = None;
+        for mut batch in batches {
+            if config.append_time {
+                batch.seal(Some(time));
+            }
+            let (bytes, count) = (batch.len(), batch.count());
+            self.prepare(writer, partition, &mut appender, bytes, count.into())?;
+            let placed = place(partition, &mut appender, batch)?;
+            ticket = Some(self.enqueue(writer, Pending { batches: vec![placed] }));
+        }
+        Ok(Appended { first, ticket })
+    }
+}
+
+/// Refuses a record that is larger than its topic, or the journal, allows.
+pub(crate) fn check_size(
+    partition: &Partition,
+    record: &Record<'_>,
+    transaction_bytes_max: usize,
+) -> Result<()> {
+    let bytes = BatchBuilder::size_of(record);
+    let message_bytes_max = partition.config.message_bytes_max as usize;
+    let (bytes_max, limit_name) = if message_bytes_max <= transaction_bytes_max {
+        (message_bytes_max, "max.message.bytes")
+    } else {
+        (transaction_bytes_max, "a quarter of journal.bytes")
+    };
+    if bytes <= bytes_max {
+        return Ok(());
+    }
+    let topic_partition = partition.topic_partition.clone();
+    Err(Error::RecordTooLarge { topic_partition, bytes, bytes_max, limit_name })
+}
+
+/// Encodes records into batches that stay within `max.message.bytes`, one after the other in the
+/// same builder, and hands out each when it is sealed.
+fn for_each_batch(
+    records: &[Record<'_>],
+    config: &TopicConfig,
+    now: Timestamp,
+    builder: &mut BatchBuilder,
+    mut each: impl FnMut(&mut BatchBuilder),
+) {
+    let append_time = config.append_time.then_some(now);
+    let bytes_max = config.message_bytes_max as usize;
+    builder.clear();
+    for record in records {
+        if builder.count() > 0 && builder.len() + BatchBuilder::size_of(record) > bytes_max {
+            builder.seal(append_time);
+            each(builder);
+            builder.clear();
+        }
+        builder.push(record, record.timestamp.unwrap_or(now));
+    }
+    if builder.count() > 0 {
+        builder.seal(append_time);
+        each(builder);
+        builder.clear();
+    }
+}

@@ -1,0 +1,74 @@
+//! What the housekeeping thread does for a store, one piece at a time.
+
+use std::time::Duration;
+
+use crate::config::Durability;
+use crate::engine::state::{Engine, Writer};
+use crate::error::Result;
+
+/// A piece of work for the housekeeping thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    Checkpoint,
+    Commit,
+    SyncJournal,
+    Stop,
+}
+
+impl Engine {
+    /// Waits for the next piece of work; the caller is the housekeeping thread.
+    pub(crate) fn next_task(&self, writer: &Writer) -> Task {
+        let interval = match writer.durability {
+            Durability::Interval(interval) => Some(interval),
+            Durability::Sync | Durability::Os => None,
+        };
+        let deadline = interval.map(|interval| self.clock.monotonic() + interval);
+        let mut work = writer.work.lock();
+        loop {
+            if work.stop {
+                return Task::Stop;
+            }
+            if std::mem::take(&mut work.commit) {
+                return Task::Commit;
+            }
+            if std::mem::take(&mut work.checkpoint) {
+                return Task::Checkpoint;
+            }
+            match deadline {
+                None => writer.work_came.wait(&mut work),
+                Some(deadline) => {
+                    let left: Duration = deadline.saturating_sub(self.clock.monotonic());
+                    if left.is_zero() {
+                        return Task::SyncJournal;
+                    }
+                    writer.work_came.wait_for(&mut work, left);
+                }
+            }
+        }
+    }
+
+    /// Says whether there is a thread that asks for tasks.
+    pub(crate) fn serve(&self, served: bool) {
+        if let Ok(writer) = self.writer("housekeeping") {
+            let mut work = writer.work.lock();
+            work.served = served;
+            work.stop = !served;
+            writer.work_came.notify_all();
+        }
+    }
+
+    /// Makes the journal durable behind those who write to it, for `Durability::Interval`.
+    pub(crate) fn sync_journal(&self, writer: &Writer) -> Result<()> {
+        let syncer = {
+            let side = writer.journal.lock();
+            let mark = side.journal.mark();
+            if mark.durable_sequence + 1 >= mark.sequence {
+                return Ok(());
+            }
+            side.journal.syncer()
+        };
+        let durable = syncer.sync().map_err(|error| writer.poison(&error))?;
+        writer.journal.lock().journal.note_durable(durable);
+        Ok(())
+    }
+}

@@ -1,0 +1,178 @@
+//! Checkpoints, and sealing segments, which needs one.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::MutexGuard;
+
+use crate::checkpoint::{Checkpoint, PartitionMark, Redo, SegmentMark};
+use crate::config::Durability;
+use crate::engine::state::{Engine, JournalSide, Writer};
+use crate::error::{Error, Result};
+use crate::partition::{Appender, Partition};
+use crate::segment::{Segment, SegmentEnd};
+use crate::storage::OpenMode;
+
+impl Engine {
+    /// Makes the segments durable, says so in a checkpoint, and begins the journal anew.
+    ///
+    /// Nothing may be written to the journal that was not applied to its segments yet: that the
+    /// journal is locked sees to it.
+    pub(super) fn checkpoint(
+        &self,
+        writer: &Writer,
+        side: &mut JournalSide,
+        clean: bool,
+    ) -> Result<()> {
+        writer.bytes_since_checkpoint.store(0, Ordering::Relaxed);
+        let mut partitions = Vec::new();
+        for topic in self.topics() {
+            for partition in &topic.partitions {
+                partitions.push(mark(partition)?);
+            }
+        }
+        side.generation += 1;
+        side.checkpoints.write(&Checkpoint {
+            generation: side.generation,
+            clean,
+            redo: match writer.durability {
+                Durability::Sync | Durability::Interval(_) => Redo::Journal,
+                Durability::Os => Redo::Segments,
+            },
+            epoch: side.epoch,
+            boot_id: side.boot_id.clone(),
+            journal: side.journal.recycled_mark(),
+            next_topic_id: side.next_topic_id,
+            partitions,
+        })?;
+        side.journal.recycle();
+        Ok(())
+    }
+
+    /// A checkpoint now; what fails poisons the store.
+    pub(crate) fn checkpoint_now(&self) -> Result<()> {
+        let writer = self.writer("checkpoint")?;
+        writer.check("checkpoint")?;
+        let mut side = writer.journal.lock();
+        self.checkpoint(writer, &mut side, false).map_err(|error| writer.poison(&error))
+    }
+
+    /// Counts bytes that went past the journal, and sees to a checkpoint when it is due.
+    pub(super) fn count_bytes(&self, writer: &Writer, bytes: usize) -> Result<()> {
+        let bytes = bytes as u64;
+        let before = writer.bytes_since_checkpoint.fetch_add(bytes, Ordering::Relaxed);
+        let due = before < writer.checkpoint_bytes && before + bytes >= writer.checkpoint_bytes;
+        if !due {
+            return Ok(());
+        }
+        let mut work = writer.work.lock();
+        if work.served {
+            work.checkpoint = true;
+            writer.work_came.notify_all();
+            return Ok(());
+        }
+        drop(work);
+        self.checkpoint_now()
+    }
+
+    /// Seals the active segment and begins the next.
+    pub(super) fn roll(
+        &self,
+        writer: &Writer,
+        partition: &Partition,
+        appender: &mut Appender,
+    ) -> Result<()> {
+        // Batches of this partition may be on their way; no new ones come, we hold its lock.
+        self.drain(writer)?;
+        let mut side = writer.journal.lock();
+        // First the new segment: if the disk is full, all is as it was.
+        let active = self.create_segment(partition, appender)?;
+        let rolled = self.seal(writer, partition, appender, active, &mut side);
+        rolled.map_err(|error| writer.poison(&error))
+    }
+
+    fn create_segment(&self, partition: &Partition, appender: &Appender) -> Result<Arc<Segment>> {
+        let segment = Segment::open(
+            &*self.storage,
+            &partition.dir,
+            appender.next_offset(),
+            SegmentEnd::default(),
+            OpenMode::Create,
+            partition.config.index_interval_bytes,
+        )?;
+        // A file of this name can only be left over from a roll that failed.
+        segment.trim()?;
+        let dir = &partition.dir;
+        self.storage.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))?;
+        Ok(Arc::new(segment))
+    }
+
+    fn seal(
+        &self,
+        writer: &Writer,
+        partition: &Partition,
+        appender: &mut Appender,
+        active: Arc<Segment>,
+        side: &mut MutexGuard<'_, JournalSide>,
+    ) -> Result<()> {
+        let sealed = std::mem::replace(&mut appender.active, Arc::clone(&active));
+        sealed.trim()?;
+        sealed.sync()?;
+        sealed.save_index(&*self.storage);
+        partition.push_segment(active, appender.append_time);
+        appender.next = SegmentEnd::default();
+        if let Some(slot) = partition.slot {
+            writer.published.update(slot, &partition.published_end());
+        }
+        // The checkpoint comes before the first byte in the new segment, so that a segment that
+        // no checkpoint knows never holds anything that was acknowledged.
+        self.checkpoint(writer, side, false)
+    }
+
+    /// Ends all writing, leaves every file at its exact length, and lets the next opener in.
+    pub(crate) fn close(&self) -> Result<()> {
+        let Ok(writer) = self.writer("close") else { return Ok(()) };
+        if !writer.begin_close() {
+            return Ok(());
+        }
+        let closed = self.close_writer(writer);
+        self.signal.notify();
+        writer.unlock();
+        closed
+    }
+
+    fn close_writer(&self, writer: &Writer) -> Result<()> {
+        let topics = self.topics();
+        for partition in topics.iter().flat_map(|topic| &topic.partitions) {
+            partition.appender.lock().closed = true;
+        }
+        self.drain(writer)?;
+        let mut side = writer.journal.lock();
+        for partition in topics.iter().flat_map(|topic| &topic.partitions) {
+            let active = Arc::clone(&partition.appender.lock().active);
+            let trimmed = active.trim();
+            trimmed.map_err(|error| writer.poison(&error))?;
+            active.save_index(&*self.storage);
+        }
+        self.checkpoint(writer, &mut side, true).map_err(|error| writer.poison(&error))
+    }
+}
+
+/// Makes a partition durable up to what is published, and says how far that is.
+fn mark(partition: &Partition) -> Result<PartitionMark> {
+    let entries = partition.segments();
+    let mut segments = Vec::with_capacity(entries.len());
+    for entry in &entries {
+        segments.push(SegmentMark {
+            base: entry.segment.base(),
+            end: entry.segment.sync_published()?,
+            append_time_ms: entry.append_time.as_millis(),
+        });
+    }
+    Ok(PartitionMark {
+        topic_id: partition.place.topic_id,
+        partition: partition.topic_partition.partition,
+        start: partition.start(),
+        segments,
+    })
+}

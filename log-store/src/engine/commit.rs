@@ -1,0 +1,228 @@
+//! The group commit: what arrives together becomes one journal entry, durable by one sync.
+
+use std::sync::Arc;
+
+use parking_lot::MutexGuard;
+
+use crate::batch::BatchBuilder;
+use crate::config::Durability;
+use crate::engine::state::{CommitQueue, Engine, Pending, Writer};
+use crate::error::{Error, Result};
+use crate::journal::{Journal, JournaledBatch};
+use crate::partition::{Appender, Partition, PlacedBatch};
+use crate::types::{Offset, PartitionId};
+
+/// The batches of a transaction for one partition.
+#[derive(Debug)]
+pub(crate) struct TransactionBatches {
+    pub(crate) partition: Arc<Partition>,
+    /// Sealed, and none of them empty.
+    pub(crate) batches: Vec<BatchBuilder>,
+}
+
+impl Engine {
+    /// Makes all batches durable (as the store's durability says) and visible together, or none.
+    /// Returns the first offset in each partition.
+    pub(crate) fn commit_transaction(
+        &self,
+        mut transaction: Vec<TransactionBatches>,
+    ) -> Result<Vec<((u64, PartitionId), Offset)>> {
+        let writer = self.writer("commit_transaction")?;
+        writer.check("commit_transaction")?;
+        transaction.sort_by_key(|part| part.partition.place_key());
+        let partitions: Vec<_> = transaction.iter().map(|p| Arc::clone(&p.partition)).collect();
+        let mut appenders: Vec<_> = partitions.iter().map(|p| p.appender.lock()).collect();
+        for (part, appender) in transaction.iter().zip(&mut appenders) {
+            self.check_open(writer, &part.partition, appender, "commit_transaction")?;
+            let bytes = part.batches.iter().map(BatchBuilder::len).sum();
+            let records = part.batches.iter().map(|batch| u64::from(batch.count())).sum();
+            self.prepare(writer, &part.partition, appender, bytes, records)?;
+        }
+        // From here on nothing can fail before the entry is in the journal.
+        let now = self.clock.now();
+        let keys = partitions.iter().map(|partition| partition.place_key());
+        let offsets = appenders.iter().map(|appender| appender.next_offset());
+        let bases = keys.zip(offsets).collect();
+        let mut placed = Vec::new();
+        for (part, appender) in transaction.into_iter().zip(&mut appenders) {
+            let time = appender.tick(now);
+            for mut batch in part.batches {
+                if part.partition.config.append_time {
+                    batch.seal(Some(time));
+                }
+                placed.push(place(&part.partition, appender, batch)?);
+            }
+        }
+        let ticket = self.enqueue(writer, Pending { batches: placed });
+        // Under `Os` plain appends go straight to their segments: none may overtake this one.
+        let held = (writer.durability == Durability::Os).then_some(appenders);
+        let committed = self.wait(ticket);
+        drop(held);
+        committed.map(|()| bases)
+    }
+
+    /// Queues batches, whose partition is locked so that they queue in the order of their offsets.
+    pub(super) fn enqueue(&self, writer: &Writer, pending: Pending) -> u64 {
+        let mut queue = writer.queue.lock();
+        queue.pending.push_back(pending);
+        queue.next_ticket += 1;
+        queue.next_ticket
+    }
+
+    /// Waits until all that has been queued is committed.
+    pub(crate) fn drain(&self, writer: &Writer) -> Result<()> {
+        let ticket = writer.queue.lock().next_ticket;
+        self.wait(ticket)
+    }
+
+    /// Sees to it that what is queued is committed although nobody waits for it.
+    pub(crate) fn commit_behind(&self, ticket: u64) -> Result<()> {
+        let writer = self.writer("append")?;
+        let mut work = writer.work.lock();
+        if !work.served {
+            drop(work);
+            return self.wait(ticket);
+        }
+        if !std::mem::replace(&mut work.commit, true) {
+            writer.work_came.notify_all();
+        }
+        Ok(())
+    }
+
+    /// Waits until what got this ticket is committed. Whoever waits while nobody is committing
+    /// does it, for all that have queued by then.
+    pub(crate) fn wait(&self, ticket: u64) -> Result<()> {
+        let writer = self.writer("append")?;
+        let mut queue = writer.queue.lock();
+        while queue.done < ticket {
+            // After a failure nothing more is written.
+            writer.check_poison()?;
+            if queue.leading {
+                writer.committed.wait(&mut queue);
+                continue;
+            }
+            queue.leading = true;
+            let group = take_group(&mut queue, writer.transaction_bytes_max);
+            let committed = MutexGuard::unlocked(&mut queue, || self.commit_group(writer, &group));
+            queue.leading = false;
+            writer.committed.notify_all();
+            committed?;
+            queue.done += group.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn commit_group(&self, writer: &Writer, group: &[Pending]) -> Result<()> {
+        let committed = self.write_group(writer, group);
+        committed.map_err(|error| writer.poison(&error))?;
+        self.signal.notify();
+        Ok(())
+    }
+
+    fn write_group(&self, writer: &Writer, group: &[Pending]) -> Result<()> {
+        let batches = || group.iter().flat_map(|pending| &pending.batches);
+        let mut side = writer.journal.lock();
+        side.entry.begin();
+        for placed in batches() {
+            side.entry.add(&JournaledBatch {
+                topic_id: placed.partition.place.topic_id,
+                partition: placed.partition.topic_partition.partition,
+                bytes: placed.batch.bytes(),
+            });
+        }
+        if !side.journal.has_room(&side.entry) {
+            self.checkpoint(writer, &mut side, false)?;
+        }
+        let side = &mut *side;
+        side.journal.write(&mut side.entry)?;
+        if writer.durability == Durability::Sync {
+            side.journal.sync()?;
+        }
+        for placed in batches() {
+            placed.segment.write(placed.begin.position, placed.batch.bytes())?;
+        }
+        for placed in batches() {
+            placed.segment.publish(placed.begin, placed.end);
+        }
+        for placed in batches() {
+            if let Some(slot) = placed.partition.slot {
+                writer.published.update(slot, &placed.partition.published_end());
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees to it that the active segment can take batches of that size, before anything of them
+    /// is written: a full disk is an error here and nowhere later.
+    pub(super) fn prepare(
+        &self,
+        writer: &Writer,
+        partition: &Partition,
+        appender: &mut Appender,
+        bytes: usize,
+        records: u64,
+    ) -> Result<()> {
+        let segment_bytes = partition.config.segment_bytes;
+        if appender.must_roll(bytes, records, segment_bytes) {
+            self.roll(writer, partition, appender)?;
+        }
+        let records = u32::try_from(records).unwrap_or(u32::MAX);
+        let end = appender.end_after(bytes, records).ok_or_else(|| Error::RecordTooLarge {
+            topic_partition: partition.topic_partition.clone(),
+            bytes,
+            bytes_max: u32::MAX as usize,
+            limit_name: "segment.bytes",
+        })?;
+        appender.active.reserve(end.position, segment_bytes)
+    }
+
+    /// Refuses an append to a topic that was deleted or a store that was closed.
+    pub(super) fn check_open(
+        &self,
+        writer: &Writer,
+        partition: &Partition,
+        appender: &Appender,
+        operation: &'static str,
+    ) -> Result<()> {
+        writer.check(operation)?;
+        if appender.closed {
+            let topic = partition.topic_partition.topic.clone();
+            return Err(Error::UnknownTopic { topic });
+        }
+        Ok(())
+    }
+}
+
+/// Gives a sealed batch the next place of its partition, for which `prepare` has made room.
+pub(super) fn place(
+    partition: &Arc<Partition>,
+    appender: &mut Appender,
+    mut batch: BatchBuilder,
+) -> Result<PlacedBatch> {
+    let too_large = || Error::RecordTooLarge {
+        topic_partition: partition.topic_partition.clone(),
+        bytes: batch.len(),
+        bytes_max: u32::MAX as usize,
+        limit_name: "segment.bytes",
+    };
+    let end = appender.end_after(batch.len(), batch.count()).ok_or_else(too_large)?;
+    batch.place(&partition.place, appender.next_offset());
+    let begin = std::mem::replace(&mut appender.next, end);
+    let segment = Arc::clone(&appender.active);
+    Ok(PlacedBatch { partition: Arc::clone(partition), segment, begin, end, batch })
+}
+
+/// As much of the queue as one entry may hold, and at least its first.
+fn take_group(queue: &mut CommitQueue, bytes_max: usize) -> Vec<Pending> {
+    let mut bytes = 0;
+    let mut group = Vec::new();
+    while let Some(next) = queue.pending.front() {
+        let batches = next.batches.iter();
+        bytes += batches.map(|b| Journal::batch_len(b.batch.len())).sum::<usize>();
+        if !group.is_empty() && bytes > bytes_max {
+            break;
+        }
+        group.extend(queue.pending.pop_front());
+    }
+    group
+}

@@ -1,0 +1,20 @@
+//! The log at work: appends, the group commit, checkpoints, recovery and the topics.
+mod state;
+mod checkpoints;
+mod commit;
+mod append;
+mod recovery;
+mod files;
+mod open;
+mod view;
+mod offsets;
+mod admin;
+mod background;
+
+pub(crate) use append::check_size;
+pub(crate) use background::Task;
+pub(crate) use commit::TransactionBatches;
+pub(crate) use open::{EngineConfig, create_or_open};
+pub use recovery::{RecoveryReport, TornTail};
+pub(crate) use state::{Engine, Writer};
+pub(crate) use view::open_read_only;

@@ -1,0 +1,127 @@
+//! Committing offsets: appends to `__consumer_offsets`, and what they add up to.
+
+use std::sync::Arc;
+
+use crate::batch::BatchBuilder;
+use crate::engine::state::Engine;
+use crate::error::{Error, Result};
+use crate::group::OffsetCommit;
+use crate::log::{NewTopic, Watermarks};
+use crate::partition::Partition;
+use crate::record::Record;
+use crate::segment::ReadLimits;
+use crate::types::{CONSUMER_OFFSETS_TOPIC, PartitionId, Timestamp};
+
+/// How much is read at a time when a store is opened.
+const LOAD_LIMITS: ReadLimits = ReadLimits { bytes_max: 1 << 20, records_max: 10_000 };
+
+impl Engine {
+    /// Commits offsets and waits as the durability asks.
+    pub(crate) fn commit_offsets(&self, commits: &[OffsetCommit]) -> Result<()> {
+        let partition = self.offsets_partition()?;
+        self.check_commits(commits)?;
+        let now = self.clock.now();
+        let encoded = commits.iter().map(|c| encode(c, now)).collect::<Result<Vec<_>>>()?;
+        let records: Vec<Record<'_>> = encoded.iter().map(EncodedCommit::record).collect();
+        let appended = self.append(&partition, &records)?;
+        if let Some(ticket) = appended.ticket {
+            self.wait(ticket)?;
+        }
+        for (at, commit) in (appended.first.value()..).zip(commits) {
+            self.offsets.apply(commit.clone(), crate::types::Offset::new(at));
+        }
+        Ok(())
+    }
+
+    /// Adds commits to a batch of the offsets partition, as part of a transaction.
+    pub(crate) fn encode_commits(
+        &self,
+        commits: &[OffsetCommit],
+        batch: &mut BatchBuilder,
+    ) -> Result<()> {
+        self.check_commits(commits)?;
+        let now = self.clock.now();
+        for commit in commits {
+            batch.push(&encode(commit, now)?.record(), now);
+        }
+        Ok(())
+    }
+
+    /// The partition that committed offsets go to; the topic is created when it is first needed.
+    pub(crate) fn offsets_partition(&self) -> Result<Arc<Partition>> {
+        let topic = match self.topic(CONSUMER_OFFSETS_TOPIC) {
+            Ok(topic) => topic,
+            Err(Error::UnknownTopic { .. }) => {
+                let new = NewTopic::new(CONSUMER_OFFSETS_TOPIC).config("cleanup.policy", "compact");
+                match self.create_topic(&new) {
+                    // Somebody else may have been first.
+                    Ok(()) | Err(Error::TopicExists { .. }) => {
+                        self.topic(CONSUMER_OFFSETS_TOPIC)?
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            Err(error) => return Err(error),
+        };
+        topic.partition(PartitionId::new(0)).map(Arc::clone)
+    }
+
+    /// Reads all commits that the log holds from `from` on.
+    pub(super) fn load_offsets(&self) -> Result<()> {
+        let Ok(topic) = self.topic(CONSUMER_OFFSETS_TOPIC) else { return Ok(()) };
+        let partition = topic.partition(PartitionId::new(0))?;
+        let mut cursor = None;
+        let mut from = self.offsets.loaded().max(partition.watermarks().start);
+        while let Some(batch) = partition.fetch(&mut cursor, from, LOAD_LIMITS)? {
+            for record in batch.iter() {
+                let commit = record.key.and_then(|key| OffsetCommit::decode(key, record.value));
+                if let Some(commit) = commit {
+                    self.offsets.apply(commit, record.offset);
+                }
+            }
+            from = batch.next_offset().unwrap_or(from);
+            self.offsets.note_loaded(from);
+        }
+        Ok(())
+    }
+
+    /// Refuses offsets that the log cannot have.
+    fn check_commits(&self, commits: &[OffsetCommit]) -> Result<()> {
+        for commit in commits {
+            let Some(committed) = &commit.offset else { continue };
+            let partition = self.partition(&commit.topic_partition)?;
+            let Watermarks { start, end } = partition.watermarks();
+            if committed.offset > end {
+                return Err(Error::OffsetOutOfRange {
+                    topic_partition: commit.topic_partition.clone(),
+                    offset: committed.offset,
+                    start,
+                    end,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+struct EncodedCommit {
+    key: Vec<u8>,
+    value: Option<Vec<u8>>,
+}
+
+impl EncodedCommit {
+    fn record(&self) -> Record<'_> {
+        let record = Record { value: self.value.as_deref(), ..Record::default() };
+        record.with_key(&self.key)
+    }
+}
+
+fn encode(commit: &OffsetCommit, now: Timestamp) -> Result<EncodedCommit> {
+    let too_long = |what: &str| Error::InvalidState {
+        operation: "commit",
+        reason: format!("the {what} is longer than 65535 bytes"),
+    };
+    let key = commit.key().ok_or_else(|| too_long("group's name"))?;
+    let value = commit.value(now).ok_or_else(|| too_long("metadata"))?;
+    Ok(EncodedCommit { key, value })
+}

@@ -1,0 +1,160 @@
+//! What is done after a stop without a close: the store becomes what was acknowledged.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::batch::{BatchHeader, Place};
+use crate::error::{Error, Result};
+use crate::journal::{JournaledBatch, Replay};
+use crate::segment::{Segment, SegmentEnd, scan};
+use crate::types::{Offset, PartitionId, TopicPartition};
+
+/// What opening a store found and did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RecoveryReport {
+    /// Whether the store had been closed. Then there was nothing to do.
+    pub clean: bool,
+    /// Journal entries that were read.
+    pub journal_entries: usize,
+    /// Batches that were put into their segments from the journal.
+    pub batches_applied: usize,
+    /// What was cut off because it was never acknowledged.
+    pub torn: Vec<TornTail>,
+}
+
+/// The end of a segment that was written in part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TornTail {
+    /// The partition.
+    pub topic_partition: TopicPartition,
+    /// The offset that the next record gets now.
+    pub offset: Offset,
+    /// How many bytes were cut off.
+    pub bytes: u64,
+}
+
+/// The active segment of a partition while the journal is replayed.
+#[derive(Debug)]
+pub(super) struct Recovering {
+    pub(super) topic_partition: TopicPartition,
+    pub(super) place: Place,
+    pub(super) segment: Arc<Segment>,
+    pub(super) segment_bytes: u32,
+}
+
+impl Recovering {
+    /// Cuts the segment back to the recovery point: what follows comes from the journal.
+    pub(super) fn cut(&self) -> Result<()> {
+        self.segment.trim()
+    }
+
+    /// Keeps what whole batches lie behind the recovery point, and cuts off a torn one.
+    pub(super) fn keep_whole_batches(&self, report: &mut RecoveryReport) -> Result<()> {
+        let begin = self.segment.end();
+        let found = scan(&self.segment, begin, &self.place)?;
+        self.segment.publish(begin, found.end);
+        if found.torn_bytes > 0 {
+            report.torn.push(TornTail {
+                topic_partition: self.topic_partition.clone(),
+                offset: self.segment.end_offset(),
+                bytes: found.torn_bytes,
+            });
+        }
+        self.segment.trim()
+    }
+
+    /// What a journaled batch is to this segment.
+    fn judge(&self, header: &BatchHeader) -> Judgement {
+        let end = self.segment.end_offset();
+        if header.next_offset() <= end {
+            Judgement::Contained
+        } else if header.base_offset == end {
+            Judgement::Next
+        } else {
+            Judgement::Gap
+        }
+    }
+
+    fn append(&self, header: &BatchHeader, bytes: &[u8]) -> Result<()> {
+        let begin = self.segment.end();
+        let end = u32::try_from(header.next_offset() - self.segment.base()).ok();
+        let position = u32::try_from(bytes.len()).ok().and_then(|l| begin.position.checked_add(l));
+        let (Some(relative_offset), Some(position)) = (end, position) else {
+            return Err(self.corrupt("a journaled batch does not fit its segment"));
+        };
+        let end = SegmentEnd { relative_offset, position };
+        self.segment.reserve(position, self.segment_bytes)?;
+        self.segment.write(begin.position, bytes)?;
+        self.segment.publish(begin, end);
+        Ok(())
+    }
+
+    fn corrupt(&self, reason: &str) -> Error {
+        Error::Corrupt {
+            topic_partition: self.topic_partition.clone(),
+            offset: self.segment.end_offset(),
+            path: self.segment.path().to_owned(),
+            position: u64::from(self.segment.end().position),
+            reason: reason.to_owned(),
+        }
+    }
+}
+
+enum Judgement {
+    Contained,
+    Next,
+    Gap,
+}
+
+/// Puts the batches of the journal into the segments that do not have them yet, entry by entry.
+/// An entry that would leave a gap in a partition ends the replay: it was never acknowledged.
+pub(super) fn apply(
+    replay: &Replay,
+    partitions: &BTreeMap<(u64, PartitionId), Recovering>,
+    report: &mut RecoveryReport,
+) -> Result<()> {
+    report.journal_entries = replay.len();
+    for entry in replay.entries() {
+        let Some(missing) = missing_batches(&entry, partitions)? else { break };
+        for (recovering, header, bytes) in missing {
+            // Several batches of one partition in one entry follow one another.
+            if let Judgement::Gap = recovering.judge(&header) {
+                return Err(recovering.corrupt("a journal entry leaves a gap"));
+            }
+            recovering.append(&header, bytes)?;
+            report.batches_applied += 1;
+        }
+    }
+    for recovering in partitions.values() {
+        recovering.segment.sync()?;
+    }
+    Ok(())
+}
+
+type Missing<'a> = (&'a Recovering, BatchHeader, &'a [u8]);
+
+/// The batches of an entry that their segments do not have; `None` if the first one of a
+/// partition would leave a gap.
+fn missing_batches<'a>(
+    entry: &[JournaledBatch<'a>],
+    partitions: &'a BTreeMap<(u64, PartitionId), Recovering>,
+) -> Result<Option<Vec<Missing<'a>>>> {
+    let mut missing: Vec<Missing<'a>> = Vec::new();
+    for batch in entry {
+        // A topic that is not there was deleted after the entry was written.
+        let Some(recovering) = partitions.get(&(batch.topic_id, batch.partition)) else { continue };
+        let header = BatchHeader::parse(batch.bytes)
+            .and_then(|header| header.verify(batch.bytes, &recovering.place).map(|_| header))
+            .map_err(|fault| recovering.corrupt(&format!("its journaled batch: {fault}")))?;
+        let follows = missing.iter().any(|(other, previous, _)| {
+            std::ptr::eq(*other, recovering) && previous.next_offset() == header.base_offset
+        });
+        match recovering.judge(&header) {
+            Judgement::Contained => {}
+            Judgement::Gap if !follows => return Ok(None),
+            Judgement::Next | Judgement::Gap => missing.push((recovering, header, batch.bytes)),
+        }
+    }
+    Ok(Some(missing))
+}

@@ -1,0 +1,243 @@
+//! What an open store is made of, and the two ways in which it stops taking writes.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use crate::checkpoint::CheckpointFiles;
+use crate::clock::Clock;
+use crate::config::Durability;
+use crate::engine::recovery::RecoveryReport;
+use crate::error::{Error, Result};
+use crate::group::OffsetsCache;
+use crate::journal::{EntryWriter, Journal};
+use crate::partition::{Partition, PlacedBatch};
+use crate::published::Published;
+use crate::signal::Signal;
+use crate::storage::{Storage, StorageLock};
+use crate::topic::Topic;
+use crate::types::{TopicName, TopicPartition};
+
+/// An open store.
+///
+/// Locks are taken in this order, and some of them not at all: `admin`, then the appenders of
+/// partitions (in the order of topic id and number), then `journal`, then `topics` and `queue`.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) dir: PathBuf,
+    pub(crate) store_id: u128,
+    pub(crate) offsets: OffsetsCache,
+    pub(crate) signal: Signal,
+    pub(super) topics: RwLock<BTreeMap<TopicName, Arc<Topic>>>,
+    pub(super) side: Side,
+}
+
+/// Which of its processes this is.
+#[derive(Debug)]
+pub(super) enum Side {
+    /// The one that writes.
+    Writer(Box<Writer>),
+    /// One that looks on. Refreshing is done by one thread at a time.
+    Reader(Mutex<()>),
+}
+
+/// What only the writing process has.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) durability: Durability,
+    pub(crate) recovery: RecoveryReport,
+    pub(super) published: Published,
+    /// Held while topics are created or deleted.
+    pub(super) admin: Mutex<()>,
+    pub(super) queue: Mutex<CommitQueue>,
+    pub(super) committed: Condvar,
+    pub(super) journal: Mutex<JournalSide>,
+    pub(super) transaction_bytes_max: usize,
+    /// After this many bytes a checkpoint is due, whatever path they took.
+    pub(super) checkpoint_bytes: u64,
+    pub(super) bytes_since_checkpoint: AtomicU64,
+    pub(super) work: Mutex<Work>,
+    pub(super) work_came: Condvar,
+    poison: OnceLock<Arc<str>>,
+    closed: AtomicBool,
+    lock: Mutex<Option<Box<dyn StorageLock>>>,
+    fences: Mutex<HashMap<String, u64>>,
+}
+
+/// What is on its way through the journal.
+#[derive(Debug, Default)]
+pub(super) struct CommitQueue {
+    pub(super) pending: VecDeque<Pending>,
+    /// The ticket that the next one in the queue gets.
+    pub(super) next_ticket: u64,
+    /// All tickets below this are done.
+    pub(super) done: u64,
+    /// Whether somebody is committing what was queued before.
+    pub(super) leading: bool,
+}
+
+/// Batches that become durable and visible together.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub(super) batches: Vec<PlacedBatch>,
+}
+
+/// What changes with each journal entry and each checkpoint.
+#[derive(Debug)]
+pub(super) struct JournalSide {
+    pub(super) journal: Journal,
+    pub(super) entry: EntryWriter,
+    pub(super) checkpoints: CheckpointFiles,
+    pub(super) generation: u64,
+    pub(super) epoch: u32,
+    pub(super) boot_id: String,
+    pub(super) next_topic_id: u64,
+}
+
+/// What the housekeeping thread is to do.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    /// Whether there is such a thread.
+    pub(crate) served: bool,
+    pub(crate) checkpoint: bool,
+    /// Something is queued that nobody waits for yet.
+    pub(crate) commit: bool,
+    pub(crate) stop: bool,
+}
+
+/// What makes the writing side.
+pub(super) struct WriterParts {
+    pub(super) durability: Durability,
+    pub(super) recovery: RecoveryReport,
+    pub(super) published: Published,
+    pub(super) journal: JournalSide,
+    pub(super) checkpoint_bytes: u64,
+    pub(super) lock: Box<dyn StorageLock>,
+}
+
+impl Writer {
+    pub(super) fn new(parts: WriterParts) -> Self {
+        let transaction_bytes_max = parts.journal.journal.transaction_bytes_max();
+        Self {
+            durability: parts.durability,
+            recovery: parts.recovery,
+            published: parts.published,
+            admin: Mutex::new(()),
+            queue: Mutex::new(CommitQueue::default()),
+            committed: Condvar::new(),
+            journal: Mutex::new(parts.journal),
+            transaction_bytes_max,
+            checkpoint_bytes: parts.checkpoint_bytes,
+            bytes_since_checkpoint: AtomicU64::new(0),
+            work: Mutex::new(Work::default()),
+            work_came: Condvar::new(),
+            poison: OnceLock::new(),
+            closed: AtomicBool::new(false),
+            lock: Mutex::new(Some(parts.lock)),
+            fences: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// Refuses if the store is closed or poisoned.
+    pub(crate) fn check(&self, operation: &'static str) -> Result<()> {
+        self.check_poison()?;
+        if self.closed.load(Ordering::Acquire) {
+            let reason = "the store is closed".to_owned();
+            return Err(Error::InvalidState { operation, reason });
+        }
+        Ok(())
+    }
+
+    /// Refuses if the store is poisoned.
+    pub(super) fn check_poison(&self) -> Result<()> {
+        match self.poison.get() {
+            Some(cause) => Err(Error::Poisoned { cause: Arc::clone(cause) }),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses all writes from now on: what is on disk is not known any more.
+    pub(super) fn poison(&self, cause: &Error) -> Error {
+        let mut text = cause.to_string();
+        if let Some(source) = std::error::Error::source(cause) {
+            text = format!("{text}: {source}");
+        }
+        if self.poison.set(Arc::from(text)).is_ok() {
+            tracing::error!(%cause, "the store is poisoned");
+        }
+        self.committed.notify_all();
+        self.check_poison().err().unwrap_or_else(|| cause.clone())
+    }
+
+    /// The most bytes of batches that a transaction may hold.
+    pub(crate) fn transaction_bytes_max(&self) -> usize {
+        self.transaction_bytes_max
+    }
+
+    /// Makes the caller the one producer with this id, and returns what proves it.
+    pub(crate) fn fence(&self, transactional_id: &str) -> u64 {
+        let mut fences = self.fences.lock();
+        let epoch = fences.entry(transactional_id.to_owned()).or_default();
+        *epoch += 1;
+        *epoch
+    }
+
+    /// Refuses a producer whose id another one has taken over.
+    pub(crate) fn check_fence(&self, transactional_id: &str, epoch: u64) -> Result<()> {
+        if self.fences.lock().get(transactional_id) == Some(&epoch) {
+            return Ok(());
+        }
+        Err(Error::Fenced { transactional_id: transactional_id.to_owned() })
+    }
+
+    /// True for the first caller only.
+    pub(super) fn begin_close(&self) -> bool {
+        !self.closed.swap(true, Ordering::AcqRel)
+    }
+
+    /// Lets the next opener in.
+    pub(super) fn unlock(&self) {
+        *self.lock.lock() = None;
+    }
+}
+
+impl Engine {
+    /// The writing side, or the error that this process only reads.
+    pub(crate) fn writer(&self, operation: &'static str) -> Result<&Writer> {
+        match &self.side {
+            Side::Writer(writer) => Ok(writer),
+            Side::Reader(_) => Err(Error::ReadOnly { operation }),
+        }
+    }
+
+    /// Whether another process writes the store.
+    pub(crate) fn is_read_only(&self) -> bool {
+        matches!(self.side, Side::Reader(_))
+    }
+
+    /// The topic of that name.
+    pub(crate) fn topic(&self, name: &str) -> Result<Arc<Topic>> {
+        let found = self.topics.read().get(name).map(Arc::clone);
+        match found {
+            Some(topic) => Ok(topic),
+            None => Err(Error::UnknownTopic { topic: TopicName::new(name)? }),
+        }
+    }
+
+    /// All topics by name.
+    pub(crate) fn topics(&self) -> Vec<Arc<Topic>> {
+        self.topics.read().values().map(Arc::clone).collect()
+    }
+
+    /// The partition.
+    pub(crate) fn partition(&self, topic_partition: &TopicPartition) -> Result<Arc<Partition>> {
+        let topic = self.topic(topic_partition.topic.as_str())?;
+        topic.partition(topic_partition.partition).map(Arc::clone)
+    }
+}

@@ -1,0 +1,299 @@
+//! The journal's file: written from the front, begun again after each checkpoint, replayed after
+//! an unclean stop.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::journal::entry::{
+    ALIGNMENT, BATCH_OVERHEAD, EntryHeader, EntryWriter, HEADER_BYTES, JournaledBatch, batches,
+};
+use crate::storage::{OpenMode, Storage, StorageFile};
+
+/// Where a replay begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct JournalMark {
+    /// The byte position of the first entry to replay.
+    pub(crate) position: u64,
+    /// The sequence number that it has, if it was written.
+    pub(crate) sequence: u64,
+    /// The highest sequence number that was known to be durable.
+    pub(crate) durable_sequence: u64,
+}
+
+/// The journal, as its one writer has it.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    path: PathBuf,
+    file: Arc<dyn StorageFile>,
+    store_id: u128,
+    capacity: u64,
+    mark: JournalMark,
+}
+
+impl Journal {
+    /// Creates the file with all the space that it will ever take.
+    pub(crate) fn create(storage: &dyn Storage, path: &Path, capacity: u64) -> Result<()> {
+        let created = storage.open(path, OpenMode::Create).and_then(|file| {
+            file.reserve(capacity)?;
+            file.sync()
+        });
+        created.map_err(|e| Error::io("create", path, e))
+    }
+
+    /// Opens the file to go on at `mark`.
+    pub(crate) fn open(
+        storage: &dyn Storage,
+        path: &Path,
+        store_id: u128,
+        mark: JournalMark,
+    ) -> Result<Self> {
+        let file = storage.open(path, OpenMode::Write).map_err(|e| Error::io("open", path, e))?;
+        let capacity = file.size().map_err(|e| Error::io("read", path, e))?;
+        Ok(Self { path: path.to_owned(), file, store_id, capacity, mark })
+    }
+
+    /// Where the next entry goes.
+    pub(crate) fn mark(&self) -> JournalMark {
+        self.mark
+    }
+
+    /// The most bytes of batches that one transaction may hold: with their overhead they stay
+    /// below a quarter of the journal.
+    pub(crate) fn transaction_bytes_max(&self) -> usize {
+        usize::try_from(self.capacity / 4).unwrap_or(usize::MAX)
+    }
+
+    /// The bytes that a batch takes in an entry.
+    pub(crate) fn batch_len(bytes: usize) -> usize {
+        bytes + BATCH_OVERHEAD
+    }
+
+    /// Whether an entry fits behind the last one.
+    pub(crate) fn has_room(&self, entry: &EntryWriter) -> bool {
+        self.mark.position + entry.aligned_len() as u64 <= self.capacity
+    }
+
+    /// Goes back to the front. The caller has a checkpoint that says so, and that is durable.
+    pub(crate) fn recycle(&mut self) {
+        self.mark.position = 0;
+    }
+
+    /// The mark as it will be after [`recycle`](Self::recycle).
+    pub(crate) fn recycled_mark(&self) -> JournalMark {
+        JournalMark { position: 0, ..self.mark }
+    }
+
+    /// Writes an entry, which fits, and returns its sequence number. It is not durable yet.
+    pub(crate) fn write(&mut self, entry: &mut EntryWriter) -> Result<u64> {
+        let JournalMark { position, sequence, durable_sequence } = self.mark;
+        let bytes = entry.finish(self.store_id, sequence, durable_sequence);
+        self.file.write(position, bytes).map_err(|e| Error::io("write", &self.path, e))?;
+        self.mark.position += bytes.len() as u64;
+        self.mark.sequence += 1;
+        Ok(sequence)
+    }
+
+    /// What it takes to make the entries durable that are written by now.
+    pub(crate) fn syncer(&self) -> JournalSyncer {
+        JournalSyncer {
+            path: self.path.clone(),
+            file: Arc::clone(&self.file),
+            sequence: self.mark.sequence - 1,
+        }
+    }
+
+    /// Notes that all entries up to `sequence` are durable.
+    pub(crate) fn note_durable(&mut self, sequence: u64) {
+        self.mark.durable_sequence = self.mark.durable_sequence.max(sequence);
+    }
+
+    /// Makes all entries durable that are written.
+    pub(crate) fn sync(&mut self) -> Result<()> {
+        self.file.sync().map_err(|e| Error::io("sync", &self.path, e))?;
+        self.note_durable(self.mark.sequence - 1);
+        Ok(())
+    }
+
+    /// Reads all entries from the mark on and leaves the mark behind the last.
+    ///
+    /// # Errors
+    /// `LostDurableData` if an entry is damaged that a later one, or the mark, knows as durable.
+    pub(crate) fn replay(&mut self) -> Result<Replay> {
+        let mut entries = Vec::new();
+        while let Some((header, bytes)) = self.entry(self.mark.position)? {
+            if header.sequence != self.mark.sequence {
+                break;
+            }
+            self.mark.position += header.aligned_len() as u64;
+            self.mark.sequence += 1;
+            self.mark.durable_sequence = self.mark.durable_sequence.max(header.durable_sequence);
+            entries.push(bytes);
+        }
+        let missing = self.mark.sequence;
+        let durable = self.durable_sequence_behind()?.max(self.mark.durable_sequence);
+        if durable >= missing {
+            return Err(Error::LostDurableData { path: self.path.clone(), sequence: missing });
+        }
+        Ok(Replay { entries })
+    }
+
+    /// The highest durable sequence that a whole entry behind the mark speaks of.
+    fn durable_sequence_behind(&self) -> Result<u64> {
+        let mut durable = 0;
+        let mut position = self.mark.position;
+        while position + HEADER_BYTES as u64 <= self.capacity {
+            let mut step = ALIGNMENT;
+            if let Some((header, _)) = self.entry(position)?
+                && header.sequence > self.mark.sequence
+            {
+                durable = durable.max(header.durable_sequence);
+                step = header.aligned_len();
+            }
+            position += step as u64;
+        }
+        Ok(durable)
+    }
+
+    /// The whole entry at `position`, if there is one: its header and its payload.
+    fn entry(&self, position: u64) -> Result<Option<(EntryHeader, bytes::Bytes)>> {
+        let available = self.capacity.saturating_sub(position);
+        if available < HEADER_BYTES as u64 {
+            return Ok(None);
+        }
+        let read = |len: usize| {
+            self.file.read(position, len).map_err(|e| Error::io("read", &self.path, e))
+        };
+        let Some(header) = EntryHeader::parse(&read(HEADER_BYTES)?) else { return Ok(None) };
+        let len = HEADER_BYTES + header.payload_len;
+        if len as u64 > available {
+            return Ok(None);
+        }
+        let bytes = read(len)?;
+        Ok(header.payload(self.store_id, &bytes).map(|payload| {
+            let payload = bytes.slice_ref(payload);
+            (header, payload)
+        }))
+    }
+}
+
+/// Makes journal entries durable without holding the journal.
+#[derive(Debug)]
+pub(crate) struct JournalSyncer {
+    path: PathBuf,
+    file: Arc<dyn StorageFile>,
+    sequence: u64,
+}
+
+impl JournalSyncer {
+    /// Syncs, and returns the sequence number up to which entries are durable now.
+    pub(crate) fn sync(&self) -> Result<u64> {
+        self.file.sync().map_err(|e| Error::io("sync", &self.path, e))?;
+        Ok(self.sequence)
+    }
+}
+
+/// The entries that a replay found, oldest first.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    entries: Vec<bytes::Bytes>,
+}
+
+impl Replay {
+    /// How many entries there are.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The batches of each entry.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = Vec<JournaledBatch<'_>>> {
+        self.entries.iter().map(|payload| batches(payload).unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Journal, JournalMark};
+    use crate::error::Error;
+    use crate::journal::entry::{EntryWriter, JournaledBatch};
+    use crate::storage::{MemoryStorage, OpenMode, Storage};
+    use crate::types::PartitionId;
+    use std::path::Path;
+
+    const PATH: &str = "journal";
+    const START: JournalMark = JournalMark { position: 0, sequence: 1, durable_sequence: 0 };
+
+    fn journal(storage: &MemoryStorage, mark: JournalMark) -> Journal {
+        Journal::open(storage, Path::new(PATH), 42, mark).unwrap()
+    }
+
+    fn write(journal: &mut Journal, value: &[u8], sync: bool) {
+        let mut entry = EntryWriter::default();
+        entry.begin();
+        entry.add(&JournaledBatch { topic_id: 1, partition: PartitionId::new(0), bytes: value });
+        assert!(journal.has_room(&entry));
+        journal.write(&mut entry).unwrap();
+        if sync {
+            journal.sync().unwrap();
+        }
+    }
+
+    fn values(storage: &MemoryStorage, mark: JournalMark) -> Result<Vec<Vec<u8>>, Error> {
+        let replay = journal(storage, mark).replay()?;
+        let batches = replay.entries().flatten();
+        Ok(batches.map(|batch| batch.bytes.to_vec()).collect())
+    }
+
+    fn filled(values: &[&[u8]], sync: bool) -> MemoryStorage {
+        let storage = MemoryStorage::new();
+        Journal::create(&storage, Path::new(PATH), 16 << 10).unwrap();
+        let mut journal = journal(&storage, START);
+        values.iter().for_each(|value| write(&mut journal, value, sync));
+        storage
+    }
+
+    fn damage(storage: &MemoryStorage, position: u64) {
+        let file = storage.open(Path::new(PATH), OpenMode::Write).unwrap();
+        file.write(position, &[0xff; 4]).unwrap();
+    }
+
+    #[test]
+    fn entries_are_replayed_in_order() {
+        let storage = filled(&[b"a", b"bb", b"ccc"], true);
+        assert_eq!(values(&storage, START).unwrap(), [&b"a"[..], b"bb", b"ccc"]);
+    }
+
+    #[test]
+    fn an_earlier_lap_is_not_replayed() {
+        let storage = filled(&[b"a", b"b", b"c"], true);
+        let mut second = journal(&storage, START);
+        second.replay().unwrap();
+        second.recycle();
+        let mark = second.mark();
+        write(&mut second, b"d", true);
+        assert_eq!(values(&storage, mark).unwrap(), [b"d"]);
+    }
+
+    #[test]
+    fn a_torn_last_entry_ends_the_replay() {
+        let storage = filled(&[b"a", b"b"], false);
+        damage(&storage, 512 + 20);
+        assert_eq!(values(&storage, START).unwrap(), [b"a"]);
+    }
+
+    #[test]
+    fn a_damaged_entry_that_a_later_one_knows_as_durable_is_reported() {
+        let storage = filled(&[b"a", b"b", b"c", b"d"], true);
+        damage(&storage, 512 + 20);
+        let error = values(&storage, START).unwrap_err();
+        assert!(matches!(error, Error::LostDurableData { sequence: 2, .. }), "{error}");
+    }
+
+    #[test]
+    fn entries_that_the_checkpoint_knows_as_durable_must_be_there() {
+        let storage = filled(&[], true);
+        let mark = JournalMark { durable_sequence: 1, ..START };
+        let error = values(&storage, mark).unwrap_err();
+        assert!(matches!(error, Error::LostDurableData { sequence: 1, .. }), "{error}");
+    }
+}

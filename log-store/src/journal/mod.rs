@@ -1,0 +1,6 @@
+//! The journal: one redo log for the whole store, in a file that is preallocated and recycled.
+mod entry;
+mod file;
+
+pub(crate) use entry::{EntryWriter, JournaledBatch};
+pub(crate) use file::{Journal, JournalMark, Replay};

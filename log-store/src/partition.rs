@@ -1,0 +1,260 @@
+//! A partition: its segments, the one place that assigns offsets, and lock-free reads.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::batch::{BatchBuilder, Place};
+use crate::config::TopicConfig;
+use crate::error::{Error, Result};
+use crate::log::Watermarks;
+use crate::published::{PublishedEnd, PublishedSlot};
+use crate::record::RecordBatch;
+use crate::segment::{ReadLimits, Segment, SegmentEnd};
+use crate::types::{Offset, PartitionId, Timestamp, TopicPartition};
+
+/// A partition that is open.
+#[derive(Debug)]
+pub(crate) struct Partition {
+    pub(crate) topic_partition: TopicPartition,
+    pub(crate) place: Place,
+    pub(crate) dir: PathBuf,
+    pub(crate) config: Arc<TopicConfig>,
+    /// Where its end is published for other processes; none in a read-only store.
+    pub(crate) slot: Option<PublishedSlot>,
+    pub(crate) appender: Mutex<Appender>,
+    start: AtomicU64,
+    segments: RwLock<Vec<SegmentEntry>>,
+}
+
+/// A segment in the list of its partition.
+#[derive(Clone, Debug)]
+pub(crate) struct SegmentEntry {
+    pub(crate) segment: Arc<Segment>,
+    /// The time of the last append to it; of the active segment, the appender knows better.
+    pub(crate) append_time: Timestamp,
+}
+
+/// What appends change, one at a time.
+#[derive(Debug)]
+pub(crate) struct Appender {
+    pub(crate) active: Arc<Segment>,
+    /// Where the next batch goes. Under `Os` that is the published end; else batches may be on
+    /// their way through the journal.
+    pub(crate) next: SegmentEnd,
+    /// The time of the last append; it never goes back.
+    pub(crate) append_time: Timestamp,
+    /// Whether the topic was deleted or the store closed.
+    pub(crate) closed: bool,
+    /// Where appends that go straight to the segment are encoded.
+    pub(crate) builder: BatchBuilder,
+}
+
+/// A batch with its place: what the journal makes durable and the segment takes up.
+#[derive(Debug)]
+pub(crate) struct PlacedBatch {
+    pub(crate) partition: Arc<Partition>,
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) begin: SegmentEnd,
+    pub(crate) end: SegmentEnd,
+    pub(crate) batch: BatchBuilder,
+}
+
+impl Appender {
+    /// The offset that the next record gets.
+    pub(crate) fn next_offset(&self) -> Offset {
+        self.active.base() + u64::from(self.next.relative_offset)
+    }
+
+    /// Whether the active segment must be sealed before it takes batches of `bytes` and `records`
+    /// together.
+    pub(crate) fn must_roll(&self, bytes: usize, records: u64, segment_bytes: u32) -> bool {
+        let full = u64::from(self.next.position) + bytes as u64 > u64::from(segment_bytes);
+        let offsets = u64::from(self.next.relative_offset) + records > u64::from(u32::MAX);
+        offsets || (full && self.next.position > 0)
+    }
+
+    /// The end of a batch that begins at the next place; `None` past 4 GiB.
+    pub(crate) fn end_after(&self, bytes: usize, records: u32) -> Option<SegmentEnd> {
+        let bytes = u32::try_from(bytes).ok()?;
+        Some(SegmentEnd {
+            relative_offset: self.next.relative_offset.checked_add(records)?,
+            position: self.next.position.checked_add(bytes)?,
+        })
+    }
+
+    /// The time of an append now, which is never before that of an earlier one.
+    pub(crate) fn tick(&mut self, now: Timestamp) -> Timestamp {
+        self.append_time = self.append_time.max(now);
+        self.append_time
+    }
+}
+
+/// What makes a partition.
+pub(crate) struct PartitionParts {
+    pub(crate) topic_partition: TopicPartition,
+    pub(crate) place: Place,
+    pub(crate) dir: PathBuf,
+    pub(crate) config: Arc<TopicConfig>,
+    pub(crate) start: Offset,
+    pub(crate) segments: Vec<SegmentEntry>,
+    pub(crate) slot: Option<PublishedSlot>,
+}
+
+impl Partition {
+    /// A partition over open segments, of which there is at least one.
+    pub(crate) fn new(parts: PartitionParts) -> Self {
+        let last = parts.segments.last().expect("a partition has an active segment").clone();
+        Self {
+            topic_partition: parts.topic_partition,
+            place: parts.place,
+            dir: parts.dir,
+            config: parts.config,
+            slot: parts.slot,
+            appender: Mutex::new(Appender {
+                next: last.segment.end(),
+                active: last.segment,
+                append_time: last.append_time,
+                closed: false,
+                builder: BatchBuilder::default(),
+            }),
+            start: AtomicU64::new(parts.start.value()),
+            segments: RwLock::new(parts.segments),
+        }
+    }
+
+    /// What partitions are locked in the order of.
+    pub(crate) fn place_key(&self) -> (u64, PartitionId) {
+        (self.place.topic_id, self.place.partition)
+    }
+
+    /// Where it begins and how far readers may look.
+    pub(crate) fn watermarks(&self) -> Watermarks {
+        let segments = self.segments.read();
+        let end = segments.last().map_or(Offset::ZERO, |entry| entry.segment.end_offset());
+        Watermarks { start: self.start().min(end), end }
+    }
+
+    /// The log start offset.
+    pub(crate) fn start(&self) -> Offset {
+        Offset::new(self.start.load(Ordering::Acquire))
+    }
+
+    /// Moves the log start offset up.
+    pub(crate) fn raise_start(&self, start: Offset) {
+        self.start.fetch_max(start.value(), Ordering::AcqRel);
+    }
+
+    /// All segments, the active one last.
+    pub(crate) fn segments(&self) -> Vec<SegmentEntry> {
+        self.segments.read().clone()
+    }
+
+    /// Makes `active` the active segment; the one before was last appended to at `append_time`.
+    pub(crate) fn push_segment(&self, active: Arc<Segment>, append_time: Timestamp) {
+        let mut segments = self.segments.write();
+        if let Some(last) = segments.last_mut() {
+            last.append_time = append_time;
+        }
+        segments.push(SegmentEntry { segment: active, append_time });
+    }
+
+    /// Takes sealed segments out that lie wholly before the log start offset.
+    pub(crate) fn take_segments_before_start(&self) -> Vec<Arc<Segment>> {
+        let mut segments = self.segments.write();
+        let start = self.start();
+        let last = segments.len().saturating_sub(1);
+        let count = segments
+            .iter()
+            .take(last)
+            .take_while(|entry| entry.segment.end_offset() <= start)
+            .count();
+        segments.drain(..count).map(|entry| entry.segment).collect()
+    }
+
+    /// What other processes may know of it.
+    pub(crate) fn published_end(&self) -> PublishedEnd {
+        let segments = self.segments.read();
+        let active = segments.last().map(|entry| &entry.segment);
+        PublishedEnd {
+            topic_id: self.place.topic_id,
+            partition: self.topic_partition.partition,
+            start: self.start(),
+            segment_base: active.map_or(Offset::ZERO, |segment| segment.base()),
+            segment_end: active.map_or(SegmentEnd::default(), |segment| segment.end()),
+        }
+    }
+
+    /// Reads records from `from` on, beginning where `cursor` points if that is the place. `None`
+    /// at the end.
+    pub(crate) fn fetch(
+        &self,
+        cursor: &mut Option<Cursor>,
+        from: Offset,
+        limits: ReadLimits,
+    ) -> Result<Option<RecordBatch>> {
+        let Watermarks { start, end } = self.watermarks();
+        if from < start || from > end {
+            let topic_partition = self.topic_partition.clone();
+            return Err(Error::OffsetOutOfRange { topic_partition, offset: from, start, end });
+        }
+        let mut from = from;
+        while from < end {
+            let mut at = match cursor.take() {
+                Some(cursor) if cursor.offset == from => cursor,
+                _ => self.seek(from)?,
+            };
+            let tp = &self.topic_partition;
+            let read = at.segment.read(at.position, from, limits, &self.place, tp)?;
+            at.position = read.1;
+            if let Some(next) = read.0.as_ref().and_then(RecordBatch::next_offset) {
+                at.offset = next;
+                *cursor = Some(at);
+                return Ok(read.0);
+            }
+            // There is a next segment only once this one has got all that it ever will: what came
+            // into it after the read above is looked at first.
+            let next = self.segment_after(at.segment.base());
+            if at.position < at.segment.end().position {
+                *cursor = Some(at);
+                continue;
+            }
+            let Some(next) = next else { return Ok(None) };
+            from = from.max(next.base());
+            *cursor = Some(Cursor { segment: next, offset: from, position: 0 });
+        }
+        Ok(None)
+    }
+
+    fn seek(&self, offset: Offset) -> Result<Cursor> {
+        let segment = {
+            let segments = self.segments.read();
+            let after = segments.partition_point(|entry| entry.segment.base() <= offset);
+            let found = segments.get(after.saturating_sub(1));
+            Arc::clone(&found.expect("a partition has an active segment").segment)
+        };
+        let position = segment.seek(offset, &self.topic_partition)?;
+        Ok(Cursor { segment, offset, position })
+    }
+
+    fn segment_after(&self, base: Offset) -> Option<Arc<Segment>> {
+        let segments = self.segments.read();
+        let after = segments.partition_point(|entry| entry.segment.base() <= base);
+        segments.get(after).map(|entry| Arc::clone(&entry.segment))
+    }
+}
+
+/// Where a reader is, so that it need not look for the place again.
+#[derive(Clone, Debug)]
+pub(crate) struct Cursor {
+    segment: Arc<Segment>,
+    offset: Offset,
+    position: u32,
+}
+
+/// The folder of a partition in the store's folder.
+pub(crate) fn partition_dir(dir: &Path, topic_partition: &TopicPartition) -> PathBuf {
+    dir.join(topic_partition.to_string())
+}

@@ -1,0 +1,194 @@
+//! The embedded log's producer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::engine::{Engine, Writer, check_size};
+use crate::error::{Error, Result};
+use crate::group::OffsetCommit;
+use crate::log::{
+    Acknowledgement, GroupMetadata, OffsetAndMetadata, Producer, ProducerConfig, ProducerRecord,
+    Receipt, RecordMetadata, TransactionBytes,
+};
+use crate::partition::Partition;
+use crate::partitioner::{Sticky, partition_for_key};
+use crate::record::Record;
+use crate::topic::Topic;
+use crate::transaction::Transaction;
+use crate::types::TopicPartition;
+
+/// Writes to an embedded log.
+#[derive(Debug)]
+pub(crate) struct LogProducer {
+    engine: Arc<Engine>,
+    /// Its `transactional.id`, and what proves that no other producer took it over.
+    identity: Option<(String, u64)>,
+    transaction: Option<Transaction>,
+    topics: HashMap<String, KnownTopic>,
+    /// What the last send outside of a transaction waits for.
+    last_ticket: Option<u64>,
+}
+
+#[derive(Debug)]
+struct KnownTopic {
+    topic: Arc<Topic>,
+    sticky: Sticky,
+}
+
+impl LogProducer {
+    pub(crate) fn new(engine: Arc<Engine>, config: &ProducerConfig) -> Result<Self> {
+        let writer = engine.writer("producer")?;
+        let id = config.transactional_id.as_ref();
+        let identity = id.map(|id| (id.clone(), writer.fence(id)));
+        Ok(Self { engine, identity, transaction: None, topics: HashMap::new(), last_ticket: None })
+    }
+
+    fn check_fence(&self) -> Result<()> {
+        let Some((id, epoch)) = &self.identity else { return Ok(()) };
+        self.engine.writer("producer")?.check_fence(id, *epoch)
+    }
+
+    fn open_transaction(&mut self, operation: &'static str) -> Result<&mut Transaction> {
+        self.transaction.as_mut().ok_or_else(|| Error::InvalidState {
+            operation,
+            reason: "no transaction is open".to_owned(),
+        })
+    }
+
+    /// The partition that a record goes to.
+    fn choose(&mut self, record: &ProducerRecord<'_>) -> Result<Arc<Partition>> {
+        if !self.topics.contains_key(record.topic) {
+            let topic = self.engine.topic(record.topic)?;
+            let known = KnownTopic { topic, sticky: Sticky::default() };
+            self.topics.insert(record.topic.to_owned(), known);
+        }
+        let known = self.topics.get_mut(record.topic).expect("just inserted");
+        let partitions = known.topic.partition_count();
+        let partition = match (record.partition, record.key) {
+            (Some(partition), _) => partition,
+            (None, Some(key)) => partition_for_key(key, partitions),
+            (None, None) => known.sticky.next(record.value.map_or(0, <[u8]>::len), partitions),
+        };
+        known.topic.partition(partition).map(Arc::clone)
+    }
+}
+
+impl Producer for LogProducer {
+    fn send(&mut self, record: &ProducerRecord<'_>) -> Result<Receipt> {
+        self.check_fence()?;
+        let partition = self.choose(record)?;
+        let content = Record {
+            key: record.key,
+            value: record.value,
+            timestamp: record.timestamp,
+            headers: record.headers,
+        };
+        if let Some(transaction) = &mut self.transaction {
+            let bytes_max = self.engine.writer("send")?.transaction_bytes_max();
+            check_size(&partition, &content, bytes_max)?;
+            return transaction.push(&partition, &content, self.engine.clock.now());
+        }
+        let appended = self.engine.append(&partition, &[content]);
+        if let Err(Error::UnknownTopic { .. }) = appended {
+            // It may have been created anew since: look again at the next send.
+            self.topics.remove(record.topic);
+        }
+        let appended = appended?;
+        let topic_partition = partition.topic_partition.clone();
+        let metadata = RecordMetadata { topic_partition, offset: appended.first };
+        let Some(ticket) = appended.ticket else { return Ok(Receipt::acknowledged(metadata)) };
+        self.last_ticket = Some(ticket);
+        self.engine.commit_behind(ticket)?;
+        let engine = Arc::clone(&self.engine);
+        Ok(Receipt::pending(Arc::new(Ticket { engine, ticket, metadata }), 0))
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        // Tickets are done in their order.
+        match self.last_ticket.take() {
+            Some(ticket) => self.engine.wait(ticket),
+            None => Ok(()),
+        }
+    }
+
+    fn begin_transaction(&mut self) -> Result<()> {
+        let operation = "begin_transaction";
+        let refused = |reason: &str| Error::InvalidState { operation, reason: reason.to_owned() };
+        if self.identity.is_none() {
+            return Err(refused("the producer has no transactional.id"));
+        }
+        if self.transaction.is_some() {
+            return Err(refused("a transaction is open already"));
+        }
+        self.check_fence()?;
+        let bytes_max = self.engine.writer(operation)?.transaction_bytes_max();
+        self.transaction = Some(Transaction::new(bytes_max));
+        Ok(())
+    }
+
+    fn send_offsets_to_transaction(
+        &mut self,
+        offsets: &[(TopicPartition, OffsetAndMetadata)],
+        group: &GroupMetadata,
+    ) -> Result<()> {
+        let engine = Arc::clone(&self.engine);
+        let transaction = self.open_transaction("send_offsets_to_transaction")?;
+        let commits: Vec<_> = offsets
+            .iter()
+            .map(|(topic_partition, offset)| OffsetCommit {
+                group: group.group.clone(),
+                topic_partition: topic_partition.clone(),
+                offset: Some(offset.clone()),
+            })
+            .collect();
+        transaction.push_offsets(&engine, &commits)
+    }
+
+    fn commit_transaction(&mut self) -> Result<()> {
+        self.check_fence()?;
+        self.open_transaction("commit_transaction")?;
+        let transaction = self.transaction.take().expect("just seen");
+        transaction.commit(&self.engine)
+    }
+
+    fn abort_transaction(&mut self) -> Result<()> {
+        self.open_transaction("abort_transaction")?;
+        self.transaction.take().expect("just seen").abort();
+        Ok(())
+    }
+
+    fn transaction_bytes(&self) -> TransactionBytes {
+        let writer = self.engine.writer("transaction_bytes");
+        TransactionBytes {
+            used: self.transaction.as_ref().map_or(0, Transaction::bytes),
+            max: writer.map_or(0, Writer::transaction_bytes_max),
+        }
+    }
+}
+
+impl Drop for LogProducer {
+    fn drop(&mut self) {
+        if let Some(transaction) = self.transaction.take() {
+            transaction.abort();
+        }
+        // What was sent outside of a transaction is on its way; somebody has to bring it there.
+        if let Err(error) = self.flush() {
+            tracing::error!(%error, "records that a dropped producer had sent are lost");
+        }
+    }
+}
+
+/// An append that is queued.
+#[derive(Debug)]
+struct Ticket {
+    engine: Arc<Engine>,
+    ticket: u64,
+    metadata: RecordMetadata,
+}
+
+impl Acknowledgement for Ticket {
+    fn wait(&self, _index: u64) -> Result<RecordMetadata> {
+        self.engine.wait(self.ticket)?;
+        Ok(self.metadata.clone())
+    }
+}

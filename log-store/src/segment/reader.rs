@@ -1,0 +1,180 @@
+//! Reads a segment: finds the batch of an offset, and hands out records.
+
+use crate::batch::{BatchHeader, Fault, HEADER_BYTES, Place};
+use crate::error::{Error, Result};
+use crate::record::{RecordBatch, RecordSpans};
+use crate::segment::state::Segment;
+use crate::types::{Offset, TopicPartition};
+
+/// How much one read returns, but for a batch that is larger alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReadLimits {
+    pub(crate) bytes_max: usize,
+    pub(crate) records_max: usize,
+}
+
+/// The largest piece that is looked at in one step, so that a reader's working set stays in the
+/// processor's cache.
+const STEP_BYTES_MAX: usize = 256 << 10;
+
+impl Segment {
+    /// The position of the batch that holds `offset`, or of the first one after it.
+    pub(crate) fn seek(&self, offset: Offset, topic_partition: &TopicPartition) -> Result<u32> {
+        let relative = u32::try_from(offset - self.base()).unwrap_or(u32::MAX);
+        self.complete_index(topic_partition)?;
+        let mut position = self.index.read().index.lookup(relative);
+        let end = self.end();
+        while position < end.position {
+            let header = self.header(position, topic_partition)?;
+            if header.next_offset() > offset {
+                break;
+            }
+            position = self.after(position, &header, topic_partition)?;
+        }
+        Ok(position)
+    }
+
+    /// Reads records from `from` on, beginning at the batch at `position`. Returns them, if there
+    /// are any, and where to go on.
+    pub(crate) fn read(
+        &self,
+        position: u32,
+        from: Offset,
+        limits: ReadLimits,
+        place: &Place,
+        topic_partition: &TopicPartition,
+    ) -> Result<(Option<RecordBatch>, u32)> {
+        let end = self.end().position;
+        let mut position = position;
+        while position < end {
+            let available = (end - position) as usize;
+            let wanted = limits.bytes_max.min(STEP_BYTES_MAX).clamp(HEADER_BYTES, available);
+            let mut chunk = self.bytes(position, wanted)?;
+            if let Ok(header) = BatchHeader::parse(&chunk)
+                && header.bytes_len > chunk.len()
+                && header.bytes_len <= available
+            {
+                chunk = self.bytes(position, header.bytes_len)?;
+            }
+            let mut records = Vec::new();
+            let (taken, fault) = decode_all(&chunk, from, limits, place, &mut records);
+            // What came before the damage is returned; the next read begins with the damage.
+            if let Some(fault) = fault.filter(|_| taken == 0) {
+                let from = from.max(self.base());
+                return Err(self.corrupt(topic_partition, from, position, &fault));
+            }
+            position += u32::try_from(taken).expect("a chunk lies inside of the segment");
+            if !records.is_empty() {
+                let bytes = chunk.slice(..taken);
+                let batch = RecordBatch::new(topic_partition.clone(), bytes, records);
+                return Ok((Some(batch), position));
+            }
+        }
+        Ok((None, position))
+    }
+
+    /// Takes the batches into the index that came since it was last complete.
+    fn complete_index(&self, topic_partition: &TopicPartition) -> Result<()> {
+        let end = self.end().position;
+        if self.index.read().index.covered() >= end {
+            return Ok(());
+        }
+        let mut cache = self.index.write();
+        let mut position = cache.index.covered();
+        while position < end {
+            let header = self.header(position, topic_partition)?;
+            let relative = u32::try_from(header.base_offset - self.base()).unwrap_or(u32::MAX);
+            let next = self.after(position, &header, topic_partition)?;
+            cache.index.note(relative, position, next, self.index_interval());
+            position = next;
+        }
+        Ok(())
+    }
+
+    fn header(&self, position: u32, topic_partition: &TopicPartition) -> Result<BatchHeader> {
+        let available = (self.end().position - position) as usize;
+        let bytes = self.bytes(position, HEADER_BYTES.min(available))?;
+        BatchHeader::parse(&bytes)
+            .map_err(|fault| self.corrupt(topic_partition, self.base(), position, &fault))
+    }
+
+    /// The position after a batch.
+    fn after(
+        &self,
+        position: u32,
+        header: &BatchHeader,
+        topic_partition: &TopicPartition,
+    ) -> Result<u32> {
+        let next = u32::try_from(header.bytes_len).ok().and_then(|len| position.checked_add(len));
+        let inside = next.filter(|&next| next <= self.end().position);
+        inside.ok_or_else(|| {
+            self.corrupt(topic_partition, header.base_offset, position, &Fault::Truncated)
+        })
+    }
+
+    fn bytes(&self, position: u32, len: usize) -> Result<bytes::Bytes> {
+        self.file().read(u64::from(position), len).map_err(|e| Error::io("read", self.path(), e))
+    }
+
+    fn corrupt(
+        &self,
+        topic_partition: &TopicPartition,
+        offset: Offset,
+        position: u32,
+        fault: &Fault,
+    ) -> Error {
+        Error::Corrupt {
+            topic_partition: topic_partition.clone(),
+            offset,
+            path: self.path().to_owned(),
+            position: u64::from(position),
+            reason: fault.to_string(),
+        }
+    }
+}
+
+/// Decodes whole batches from the start of `chunk` until a limit is reached. Returns how many
+/// bytes were used up, and why the batch there could not be decoded if damage ended it.
+fn decode_all(
+    chunk: &[u8],
+    from: Offset,
+    limits: ReadLimits,
+    place: &Place,
+    records: &mut Vec<RecordSpans>,
+) -> (usize, Option<Fault>) {
+    let mut taken = 0;
+    let mut least = Offset::ZERO;
+    while let Some(rest) = chunk.get(taken..).filter(|rest| !rest.is_empty()) {
+        let header = match BatchHeader::parse(rest) {
+            Ok(header) => header,
+            // The chunk may end inside of a header; the next one then begins there.
+            Err(_) if taken > 0 && rest.len() < HEADER_BYTES => break,
+            Err(fault) => return (taken, Some(fault)),
+        };
+        if header.bytes_len > rest.len() && taken > 0 {
+            break;
+        }
+        if header.base_offset < least {
+            return (taken, Some(Fault::Header("its offset is one of an earlier batch")));
+        }
+        let whole = records.len() + header.record_count as usize;
+        if !records.is_empty() && whole > limits.records_max {
+            break;
+        }
+        if header.next_offset() > from {
+            let before = records.len();
+            let decoded = header
+                .verify(rest, place)
+                .and_then(|batch| header.records(batch, taken, from, records));
+            if let Err(fault) = decoded {
+                records.truncate(before);
+                return (taken, Some(fault));
+            }
+        } else if header.bytes_len > rest.len() {
+            return (taken, Some(Fault::Truncated));
+        }
+        least = header.next_offset();
+        taken += header.bytes_len;
+    }
+    (taken, None)
+}

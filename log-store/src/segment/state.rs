@@ -1,0 +1,220 @@
+//! A segment that is open: its file, and how far readers may look.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+
+use crate::error::{Error, Result};
+use crate::segment::name::{index_file_name, log_file_name};
+use crate::segment::offset_index::OffsetIndex;
+use crate::storage::{OpenMode, Storage, StorageFile};
+use crate::types::Offset;
+
+/// The first step by which a segment's space grows; each step doubles it.
+const RESERVE_BYTES_MIN: u64 = 64 << 10;
+/// The largest step by which a segment's space grows.
+const RESERVE_BYTES_MAX: u64 = 16 << 20;
+
+/// How far a segment goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SegmentEnd {
+    /// The offset after the last one, counted from the segment's base.
+    pub(crate) relative_offset: u32,
+    /// The file position after the last batch.
+    pub(crate) position: u32,
+}
+
+impl SegmentEnd {
+    /// Both in one number, so that they change together.
+    pub(crate) fn pack(self) -> u64 {
+        u64::from(self.relative_offset) << 32 | u64::from(self.position)
+    }
+
+    pub(crate) fn unpack(packed: u64) -> Self {
+        Self {
+            relative_offset: u32::try_from(packed >> 32).expect("shifted to 32 bits"),
+            position: u32::try_from(packed & u64::from(u32::MAX)).expect("masked to 32 bits"),
+        }
+    }
+}
+
+/// An open segment. Writers extend it beyond its published end; readers stay below.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    base: Offset,
+    path: PathBuf,
+    file: Arc<dyn StorageFile>,
+    end: AtomicU64,
+    /// The end up to which the last sync has covered the file.
+    synced: AtomicU64,
+    reserved: AtomicU64,
+    index_interval: u32,
+    pub(super) index: RwLock<IndexCache>,
+}
+
+/// The index, and whether the file was looked at already.
+#[derive(Debug, Default)]
+pub(super) struct IndexCache {
+    pub(super) index: OffsetIndex,
+    pub(super) loaded: bool,
+}
+
+impl Segment {
+    /// Opens the segment file of `base` in the partition's folder. What lies beyond `end` is not
+    /// looked at.
+    pub(crate) fn open(
+        storage: &dyn Storage,
+        dir: &Path,
+        base: Offset,
+        end: SegmentEnd,
+        mode: OpenMode,
+        index_interval: u32,
+    ) -> Result<Self> {
+        let path = dir.join(log_file_name(base));
+        let file = storage.open(&path, mode).map_err(|e| Error::io("open", &path, e))?;
+        let len = file.size().map_err(|e| Error::io("read", &path, e))?;
+        Ok(Self {
+            base,
+            path,
+            file,
+            end: AtomicU64::new(end.pack()),
+            synced: AtomicU64::new(end.pack()),
+            reserved: AtomicU64::new(len),
+            index_interval,
+            index: RwLock::new(IndexCache::default()),
+        })
+    }
+
+    /// Its first offset.
+    pub(crate) fn base(&self) -> Offset {
+        self.base
+    }
+
+    /// The file with the batches.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// How far readers may look.
+    pub(crate) fn end(&self) -> SegmentEnd {
+        SegmentEnd::unpack(self.end.load(Ordering::Acquire))
+    }
+
+    /// The offset after the last one that readers may look at.
+    pub(crate) fn end_offset(&self) -> Offset {
+        self.base + u64::from(self.end().relative_offset)
+    }
+
+    pub(super) fn file(&self) -> &dyn StorageFile {
+        &*self.file
+    }
+
+    pub(super) fn index_interval(&self) -> u32 {
+        self.index_interval
+    }
+
+    /// The length of the file, unwritten space included.
+    pub(crate) fn file_len(&self) -> Result<u64> {
+        self.file.size().map_err(|e| Error::io("read", &self.path, e))
+    }
+
+    /// Secures disk space up to `position`, in steps, but not past `bytes_max` by choice.
+    pub(crate) fn reserve(&self, position: u32, bytes_max: u32) -> Result<()> {
+        let needed = u64::from(position);
+        let reserved = self.reserved.load(Ordering::Acquire);
+        if needed <= reserved {
+            return Ok(());
+        }
+        let step = reserved.clamp(RESERVE_BYTES_MIN, RESERVE_BYTES_MAX);
+        let wanted = (reserved + step).min(u64::from(bytes_max)).max(needed);
+        // A disk that is too full for the step may still have room for this batch.
+        let reserve = |len| self.file.reserve(len).map(|()| len);
+        let got = reserve(wanted).or_else(|_| reserve(needed));
+        let got = got.map_err(|e| Error::io("reserve space in", &self.path, e))?;
+        self.reserved.store(got, Ordering::Release);
+        Ok(())
+    }
+
+    /// Writes a batch that begins beyond the published end.
+    pub(crate) fn write(&self, position: u32, batch: &[u8]) -> Result<()> {
+        self.file.write(u64::from(position), batch).map_err(|e| Error::io("write", &self.path, e))
+    }
+
+    /// Lets readers see everything up to `end`, and considers the batch that ends there and
+    /// begins at `begin` for the index.
+    pub(crate) fn publish(&self, begin: SegmentEnd, end: SegmentEnd) {
+        // A reader that is filling the index takes this batch in itself.
+        if let Some(mut cache) = self.index.try_write() {
+            let interval = self.index_interval;
+            cache.index.note(begin.relative_offset, begin.position, end.position, interval);
+        }
+        self.end.store(end.pack(), Ordering::Release);
+    }
+
+    /// Lets readers see everything up to `end`, as another process has published it.
+    pub(crate) fn extend(&self, end: SegmentEnd) {
+        self.end.fetch_max(end.pack(), Ordering::AcqRel);
+    }
+
+    /// Makes everything up to the published end durable, and returns that end.
+    pub(crate) fn sync_published(&self) -> Result<SegmentEnd> {
+        let end = self.end();
+        if self.synced.load(Ordering::Acquire) != end.pack() {
+            self.sync()?;
+            self.synced.store(end.pack(), Ordering::Release);
+        }
+        Ok(end)
+    }
+
+    /// Makes all that was written durable.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.file.sync().map_err(|e| Error::io("sync", &self.path, e))
+    }
+
+    /// Cuts off what lies beyond the published end.
+    pub(crate) fn trim(&self) -> Result<()> {
+        let len = u64::from(self.end().position);
+        if self.file_len()? != len {
+            self.file.truncate(len).map_err(|e| Error::io("truncate", &self.path, e))?;
+            self.reserved.store(len, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Writes the index beside the segment. It is a cache, so nothing waits for it to be durable,
+    /// and a failure costs no more than a scan later on.
+    pub(crate) fn save_index(&self, storage: &dyn Storage) {
+        let Some(dir) = self.path.parent() else { return };
+        let bytes = self.index.read().index.encode(self.base);
+        let path = dir.join(index_file_name(self.base));
+        let saved = storage.open(&path, OpenMode::Create).and_then(|file| {
+            file.truncate(0)?;
+            file.write(0, &bytes)
+        });
+        if let Err(error) = saved {
+            tracing::warn!(path = %path.display(), %error, "an offset index was not saved");
+        }
+    }
+
+    /// Takes the saved index, if there is a valid one.
+    pub(crate) fn load_index(&self, storage: &dyn Storage) {
+        let mut cache = self.index.write();
+        if std::mem::replace(&mut cache.loaded, true) {
+            return;
+        }
+        let Some(dir) = self.path.parent() else { return };
+        let read = || -> std::io::Result<_> {
+            let file = storage.open(&dir.join(index_file_name(self.base)), OpenMode::Read)?;
+            let len = usize::try_from(file.size()?).unwrap_or(usize::MAX);
+            file.read(0, len)
+        };
+        let Ok(bytes) = read() else { return };
+        match OffsetIndex::decode(self.base, &bytes, self.end().position) {
+            Some(index) if index.covered() >= cache.index.covered() => cache.index = index,
+            Some(_) => {}
+            None => tracing::warn!(path = %self.path.display(), "its index is invalid: rebuilding"),
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The real file system.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use parking_lot::RwLock;
+
+use crate::storage::file::{OpenMode, Storage, StorageFile, StorageLock};
+use crate::storage::map::{WriteMap, map_read};
+
+/// Writes up to this size go through the mapping; larger ones are as fast by a system call.
+const MAPPED_WRITE_BYTES_MAX: usize = 4096;
+
+/// How records are read from segment files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reads {
+    /// Views into memory mappings, without a copy. A disk that dies, or another program that
+    /// shortens a file of the store, ends the process with SIGBUS. Default.
+    #[default]
+    Mapped,
+    /// Copies by positioned reads: a dying disk is an error of that read.
+    Positioned,
+}
+
+/// The folders and files of the operating system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FileStorage {
+    reads: Reads,
+}
+
+impl FileStorage {
+    /// Reads as told.
+    #[must_use]
+    pub fn new(reads: Reads) -> Self {
+        Self { reads }
+    }
+}
+
+impl Storage for FileStorage {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(mode != OpenMode::Read)
+            .create(mode == OpenMode::Create)
+            .mode(0o600)
+            .open(path)?;
+        let len = file.metadata()?.len();
+        Ok(Arc::new(DirectoryFile {
+            file,
+            reads: self.reads,
+            reserved: AtomicU64::new(len),
+            read_map: RwLock::new(Bytes::new()),
+            write_map: RwLock::new(None),
+        }))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            // A name that is not UTF-8 is none of ours.
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir_all(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path, holder: &str) -> io::Result<Box<dyn StorageLock>> {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)?;
+        match file.try_lock() {
+            Ok(()) => {
+                file.set_len(0)?;
+                file.write_all(holder.as_bytes())?;
+                Ok(Box::new(FileLock { _file: file }))
+            }
+            Err(fs::TryLockError::WouldBlock) => {
+                let mut other = String::new();
+                file.read_to_string(&mut other)?;
+                Err(io::Error::new(io::ErrorKind::WouldBlock, other))
+            }
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn boot_id(&self) -> Option<String> {
+        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(id.trim().to_owned())
+    }
+}
+
+/// The system drops the lock with the file, also when the process is killed.
+#[derive(Debug)]
+struct FileLock {
+    _file: File,
+}
+
+impl StorageLock for FileLock {}
+
+#[derive(Debug)]
+struct DirectoryFile {
+    file: File,
+    reads: Reads,
+    /// The length that has disk space behind it.
+    reserved: AtomicU64,
+    /// The mapping that reads go through; it only ever gets longer.
+    read_map: RwLock<Bytes>,
+    /// The mapping that small writes go through, once space was reserved for it.
+    write_map: RwLock<Option<WriteMap>>,
+}
+
+impl DirectoryFile {
+    fn read_mapped(&self, position: u64, len: usize) -> io::Result<Bytes> {
+        let start = to_index(position)?;
+        let end = start.checked_add(len).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let map = self.read_map.read();
+        if end <= map.len() {
+            return Ok(map.slice(start..end));
+        }
+        drop(map);
+        let mut map = self.read_map.write();
+        let file_len = to_index(self.file.metadata()?.len())?;
+        if end > file_len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if end > map.len() {
+            *map = map_read(&self.file, file_len)?;
+        }
+        Ok(map.slice(start..end))
+    }
+}
+
+impl StorageFile for DirectoryFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read(&self, position: u64, len: usize) -> io::Result<Bytes> {
+        match self.reads {
+            _ if len == 0 => Ok(Bytes::new()),
+            Reads::Mapped => self.read_mapped(position, len),
+            Reads::Positioned => {
+                let mut bytes = vec![0; len];
+                self.file.read_exact_at(&mut bytes, position)?;
+                Ok(Bytes::from(bytes))
+            }
+        }
+    }
+
+    fn write(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
+        if bytes.len() <= MAPPED_WRITE_BYTES_MAX
+            && let Some(map) = &*self.write_map.read()
+            && map.write(to_index(position)?, bytes)
+        {
+            return Ok(());
+        }
+        self.file.write_all_at(bytes, position)
+    }
+
+    fn reserve(&self, len: u64) -> io::Result<()> {
+        if self.reserved.load(Ordering::Acquire) >= len {
+            return Ok(());
+        }
+        match rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), 0, len) {
+            Ok(()) => {
+                *self.write_map.write() = Some(WriteMap::new(&self.file, to_index(len)?)?);
+            }
+            // Without space behind it a mapping would end in SIGBUS on a full disk: such a file
+            // system is written by system calls only.
+            Err(rustix::io::Errno::OPNOTSUPP) => {
+                if self.file.metadata()?.len() < len {
+                    self.file.set_len(len)?;
+                }
+            }
+            Err(error) => return Err(error.into()),
+        }
+        self.reserved.store(len, Ordering::Release);
+        Ok(())
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        // The write mapping would reach past the end of the file.
+        *self.write_map.write() = None;
+        self.reserved.store(len, Ordering::Release);
+        self.file.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+fn to_index(position: u64) -> io::Result<usize> {
+    usize::try_from(position).map_err(|_| io::ErrorKind::FileTooLarge.into())
+}

@@ -1,0 +1,123 @@
+//! What the log asks of a file system.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// How to open a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// An existing file, to read.
+    Read,
+    /// An existing file, to read and write.
+    Write,
+    /// A file to read and write; it is created if missing and keeps its content if not.
+    Create,
+}
+
+/// Folders and files. All paths are inside the store's folder.
+///
+/// Nothing here is durable until it is synced: a file's bytes by [`StorageFile::sync`], the
+/// existence of a file by [`Storage::sync_dir`] of its folder.
+pub trait Storage: Send + Sync + fmt::Debug {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// `NotFound`, or what the system reports.
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>>;
+
+    /// Creates a folder and its parents; existing ones are left alone.
+    ///
+    /// # Errors
+    /// What the system reports.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// The names in a folder, sorted.
+    ///
+    /// # Errors
+    /// `NotFound`, or what the system reports.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// `NotFound`, or what the system reports.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes a folder with its files.
+    ///
+    /// # Errors
+    /// `NotFound`, or what the system reports.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Renames a file or folder, replacing a file of the new name.
+    ///
+    /// # Errors
+    /// `NotFound`, or what the system reports.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Makes the names in a folder durable.
+    ///
+    /// # Errors
+    /// What the system reports; never to be retried.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Takes the lock file at `path` for this opener alone, until the lock is dropped, and notes
+    /// `holder` in it.
+    ///
+    /// # Errors
+    /// `WouldBlock`, with what the holder noted as its text, if it is taken; or what the system
+    /// reports.
+    fn lock(&self, path: &Path, holder: &str) -> io::Result<Box<dyn StorageLock>>;
+
+    /// What tells one start of the machine from another; `None` where the system has nothing.
+    fn boot_id(&self) -> Option<String>;
+}
+
+/// A lock that is held until it is dropped.
+pub trait StorageLock: Send + Sync + fmt::Debug {}
+
+/// An open file. Reads and writes may run at the same time from many threads; the log never
+/// writes bytes that a reader may look at.
+pub trait StorageFile: Send + Sync + fmt::Debug {
+    /// The length in bytes.
+    ///
+    /// # Errors
+    /// What the system reports.
+    fn size(&self) -> io::Result<u64>;
+
+    /// Exactly `len` bytes from `position` on, as a view or a copy.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` if the file ends before, or what the system reports.
+    fn read(&self, position: u64, len: usize) -> io::Result<Bytes>;
+
+    /// Writes all of `bytes` at `position`.
+    ///
+    /// # Errors
+    /// What the system reports; how much was written is then unknown.
+    fn write(&self, position: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes the file at least `len` long, with space on the disk behind it and zeros in it, so
+    /// that a later write below `len` cannot fail for want of space.
+    ///
+    /// # Errors
+    /// `StorageFull`, or what the system reports.
+    fn reserve(&self, len: u64) -> io::Result<()>;
+
+    /// Cuts the file to `len`. No reader looks at or beyond it.
+    ///
+    /// # Errors
+    /// What the system reports.
+    fn truncate(&self, len: u64) -> io::Result<()>;
+
+    /// Makes the bytes and the length durable.
+    ///
+    /// # Errors
+    /// What the system reports. Never to be retried: the system forgets the failure, and with it
+    /// the bytes.
+    fn sync(&self) -> io::Result<()>;
+}

@@ -1,0 +1,400 @@
+//! The embedded log.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Durability;
+use crate::consumer::LogConsumer;
+use crate::engine::{Engine, EngineConfig, RecoveryReport, create_or_open, open_read_only};
+use crate::error::{Error, Result};
+use crate::group::OffsetCommit;
+use crate::housekeeping::Housekeeping;
+use crate::log::{
+    Consumer, ConsumerConfig, GroupOffsets, Log, NewTopic, OffsetAndMetadata, Producer,
+    ProducerConfig, TopicDescription, Watermarks,
+};
+use crate::producer::LogProducer;
+use crate::record::{Record, RecordBatch};
+use crate::segment::ReadLimits;
+use crate::storage::{FileStorage, MemoryStorage, Reads, Storage};
+use crate::types::{Offset, TopicPartition};
+
+/// The smallest journal: a transaction may hold a quarter of it.
+const JOURNAL_BYTES_MIN: u64 = 64 << 10;
+/// The largest journal.
+const JOURNAL_BYTES_MAX: u64 = 1 << 31;
+/// The journal of a store in memory.
+const MEMORY_JOURNAL_BYTES: u64 = 16 << 20;
+
+/// A log in a folder of this machine, or in memory.
+///
+/// Handles are cheap to clone and to send. The store is closed by [`close`](Self::close), or when
+/// the last handle is dropped. One process at a time writes a store; others may look into it
+/// with [`open_read_only`](Self::open_read_only).
+///
+/// ```
+/// use headwater_log_store::{Log, LogStore, NewTopic, Offset, PartitionId, Record};
+/// use headwater_log_store::{TopicName, TopicPartition};
+///
+/// # fn main() -> Result<(), headwater_log_store::Error> {
+/// # let dir = tempfile::tempdir().expect("a temporary folder");
+/// # let path = dir.path();
+/// let store = LogStore::create(path)?;
+/// store.create_topic(&NewTopic::new("clicks"))?;
+/// let clicks = TopicPartition::new(TopicName::new("clicks")?, PartitionId::new(0));
+///
+/// store.append(&clicks, &Record::value(b"first"))?;
+/// store.append(&clicks, &Record::value(b"second").with_key(b"user-7"))?;
+///
+/// let batches = store.fetch(&clicks, Offset::ZERO, 1 << 20)?;
+/// let values: Vec<_> = batches.iter().flat_map(|batch| batch.iter()).map(|r| r.value).collect();
+/// assert_eq!(values, [Some(&b"first"[..]), Some(&b"second"[..])]);
+/// # store.close()
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct LogStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    engine: Arc<Engine>,
+    housekeeping: Option<Housekeeping>,
+}
+
+/// How to open a store; see [`LogStore::builder`].
+#[derive(Clone, Debug)]
+pub struct LogStoreBuilder {
+    dir: PathBuf,
+    storage: Option<Arc<dyn Storage>>,
+    clock: Arc<dyn Clock>,
+    durability: Durability,
+    reads: Reads,
+    journal_bytes: u64,
+    create: bool,
+    housekeeping: bool,
+}
+
+impl LogStoreBuilder {
+    /// When appends are acknowledged. Default = [`Durability::Sync`].
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// How records are read. Default = [`Reads::Mapped`].
+    #[must_use]
+    pub fn reads(mut self, reads: Reads) -> Self {
+        self.reads = reads;
+        self
+    }
+
+    /// `journal.bytes`: the size of the journal of a store that is created; an existing one keeps
+    /// its size. A transaction may hold a quarter of it. Default = 64 MiB.
+    #[must_use]
+    pub fn journal_bytes(mut self, bytes: u64) -> Self {
+        self.journal_bytes = bytes;
+        self
+    }
+
+    /// Whether to make a store where there is none. Default = false.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// The clock. Default = the system's.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Another file system under the store. Default = the system's.
+    #[must_use]
+    pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
+        self.storage = Some(storage);
+        self
+    }
+
+    /// Whether a thread of the store's own does what nobody waits for. Without it (in tests that
+    /// must be repeatable) the callers do it, and [`Durability::Interval`] never syncs by itself.
+    /// Default = true.
+    #[must_use]
+    pub fn housekeeping(mut self, housekeeping: bool) -> Self {
+        self.housekeeping = housekeeping;
+        self
+    }
+
+    /// Opens the store, after a stop without a close with all that was acknowledged.
+    ///
+    /// # Errors
+    /// `NoStore`, `Locked`, `UnsupportedVersion`, `CorruptFile`, `Corrupt`, `LostDurableData`,
+    /// `InvalidConfig`, or a failed system call.
+    pub fn open(self) -> Result<LogStore> {
+        if !(JOURNAL_BYTES_MIN..=JOURNAL_BYTES_MAX).contains(&self.journal_bytes) {
+            return Err(Error::InvalidConfig {
+                key: "journal.bytes".to_owned(),
+                value: self.journal_bytes.to_string(),
+                reason: format!("it is from {JOURNAL_BYTES_MIN} to {JOURNAL_BYTES_MAX}"),
+            });
+        }
+        let storage = self.storage.unwrap_or_else(|| Arc::new(FileStorage::new(self.reads)));
+        let engine = Arc::new(create_or_open(EngineConfig {
+            storage,
+            clock: self.clock,
+            dir: self.dir.clone(),
+            durability: self.durability,
+            journal_bytes: self.journal_bytes,
+            create: self.create,
+        })?);
+        if self.durability == Durability::Os && self.housekeeping {
+            tracing::warn!(
+                store = %self.dir.display(),
+                "durability is Os: a power cut takes all since the last checkpoint"
+            );
+        }
+        let housekeeping = match self.housekeeping {
+            true => Some(Housekeeping::start(&engine).map_err(|source| Error::Io {
+                operation: "start the housekeeping thread for",
+                path: self.dir,
+                source: Arc::new(source),
+            })?),
+            false => None,
+        };
+        Ok(LogStore { inner: Arc::new(Inner { engine, housekeeping }) })
+    }
+}
+
+impl LogStore {
+    /// Opens the store in a folder, making it if there is none, with the default settings.
+    ///
+    /// # Errors
+    /// As [`LogStoreBuilder::open`].
+    pub fn create(dir: impl AsRef<Path>) -> Result<Self> {
+        Self::builder(dir).create(true).open()
+    }
+
+    /// Opens the store in a folder, which must have one, with the default settings.
+    ///
+    /// # Errors
+    /// As [`LogStoreBuilder::open`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
+        Self::builder(dir).open()
+    }
+
+    /// Looks into the store in a folder, also while another process writes it: everything that
+    /// one has published is there to read, and more as it comes. Nothing is written or locked.
+    ///
+    /// # Errors
+    /// `NoStore`, `UnsupportedVersion`, `CorruptFile`, or a failed system call.
+    pub fn open_read_only(dir: impl AsRef<Path>) -> Result<Self> {
+        // Files that another process works on are read by system calls: a mapping would turn its
+        // mistakes into our SIGBUS.
+        let storage = Arc::new(FileStorage::new(Reads::Positioned));
+        let clock = Arc::new(SystemClock::new());
+        let engine = Arc::new(open_read_only(storage, clock, dir.as_ref())?);
+        Ok(Self { inner: Arc::new(Inner { engine, housekeeping: None }) })
+    }
+
+    /// A new store in memory: the same log, without a disk and without a thread of its own.
+    ///
+    /// # Errors
+    /// None that a correct program sees; memory may run out.
+    pub fn in_memory() -> Result<Self> {
+        Self::in_memory_builder().open()
+    }
+
+    /// Settings for a new store in memory.
+    #[must_use]
+    pub fn in_memory_builder() -> LogStoreBuilder {
+        Self::builder("memory")
+            .storage(Arc::new(MemoryStorage::new()))
+            .durability(Durability::Os)
+            .journal_bytes(MEMORY_JOURNAL_BYTES)
+            .housekeeping(false)
+            .create(true)
+    }
+
+    /// Settings for the store in a folder.
+    pub fn builder(dir: impl AsRef<Path>) -> LogStoreBuilder {
+        LogStoreBuilder {
+            dir: dir.as_ref().to_owned(),
+            storage: None,
+            clock: Arc::new(SystemClock::new()),
+            durability: Durability::default(),
+            reads: Reads::default(),
+            journal_bytes: 64 << 20,
+            create: false,
+            housekeeping: true,
+        }
+    }
+
+    /// What opening the store found and did; nothing for a read-only one.
+    #[must_use]
+    pub fn recovery(&self) -> RecoveryReport {
+        let writer = self.inner.engine.writer("recovery");
+        writer.map_or_else(|_| RecoveryReport::default(), |writer| writer.recovery.clone())
+    }
+
+    /// Appends a record and waits until it is acknowledged, as the durability says.
+    ///
+    /// # Errors
+    /// `UnknownTopic`, `UnknownPartition`, `RecordTooLarge`, `DiskFull` (nothing was written),
+    /// `Poisoned`, `ReadOnly`, or a failed system call (the outcome is unknown).
+    pub fn append(&self, topic_partition: &TopicPartition, record: &Record<'_>) -> Result<Offset> {
+        self.append_batch(topic_partition, std::slice::from_ref(record))
+    }
+
+    /// Appends records that follow one another, and returns the offset of the first. After a
+    /// crash in the middle the first few of them may be there without the rest; for all or
+    /// nothing there are transactions.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_batch(
+        &self,
+        topic_partition: &TopicPartition,
+        records: &[Record<'_>],
+    ) -> Result<Offset> {
+        let engine = &self.inner.engine;
+        let partition = engine.partition(topic_partition)?;
+        let appended = engine.append(&partition, records)?;
+        if let Some(ticket) = appended.ticket {
+            engine.wait(ticket)?;
+        }
+        Ok(appended.first)
+    }
+
+    /// Reads records from an offset on, at most `bytes_max` bytes but for a batch that is larger
+    /// alone; nothing at the end of the log.
+    ///
+    /// # Errors
+    /// `UnknownTopic`, `UnknownPartition`, `OffsetOutOfRange`, `Corrupt`, or a failed system call.
+    pub fn fetch(
+        &self,
+        topic_partition: &TopicPartition,
+        from: Offset,
+        bytes_max: usize,
+    ) -> Result<Vec<RecordBatch>> {
+        let engine = &self.inner.engine;
+        engine.refresh()?;
+        let partition = engine.partition(topic_partition)?;
+        let (mut cursor, mut from, mut left) = (None, from, bytes_max);
+        let mut batches = Vec::new();
+        while left > 0 {
+            let limits = ReadLimits { bytes_max: left, records_max: usize::MAX };
+            let batch = match partition.fetch(&mut cursor, from, limits) {
+                Ok(Some(batch)) => batch,
+                // First what was read; the error comes back when this offset is asked for.
+                Err(_) if !batches.is_empty() => break,
+                other => return other.map(|_| batches),
+            };
+            if !batches.is_empty() && batch.bytes_len() > left {
+                break;
+            }
+            left = left.saturating_sub(batch.bytes_len());
+            from = batch.next_offset().unwrap_or(from);
+            batches.push(batch);
+        }
+        Ok(batches)
+    }
+
+    /// Closes the store for all its handles: what was acknowledged is durable, whatever the
+    /// durability, and the next open has nothing to recover. Consumers may go on reading.
+    ///
+    /// # Errors
+    /// `Poisoned`, or a failed system call. Either way the store is closed.
+    pub fn close(&self) -> Result<()> {
+        self.inner.close()
+    }
+}
+
+impl Inner {
+    fn close(&self) -> Result<()> {
+        if let Some(housekeeping) = &self.housekeeping {
+            housekeeping.stop();
+        }
+        self.engine.close()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!(store = %self.engine.dir.display(), %error, "closing failed");
+        }
+    }
+}
+
+impl Log for LogStore {
+    fn create_topic(&self, topic: &NewTopic) -> Result<()> {
+        self.inner.engine.create_topic(topic)
+    }
+
+    fn delete_topic(&self, topic: &str) -> Result<()> {
+        self.inner.engine.delete_topic(topic)
+    }
+
+    fn topics(&self) -> Result<Vec<TopicDescription>> {
+        self.inner.engine.refresh()?;
+        Ok(self.inner.engine.topics().iter().map(|topic| topic.describe()).collect())
+    }
+
+    fn describe_topic(&self, topic: &str) -> Result<TopicDescription> {
+        self.inner.engine.refresh()?;
+        self.inner.engine.topic(topic).map(|topic| topic.describe())
+    }
+
+    fn watermarks(&self, topic_partition: &TopicPartition) -> Result<Watermarks> {
+        self.inner.engine.refresh()?;
+        self.inner.engine.partition(topic_partition).map(|partition| partition.watermarks())
+    }
+
+    fn delete_records(&self, topic_partition: &TopicPartition, before: Offset) -> Result<()> {
+        let partition = self.inner.engine.partition(topic_partition)?;
+        self.inner.engine.delete_records(&partition, before)
+    }
+
+    fn groups(&self) -> Result<Vec<String>> {
+        self.inner.engine.refresh()?;
+        Ok(self.inner.engine.offsets.groups())
+    }
+
+    fn group_offsets(&self, group: &str) -> Result<GroupOffsets> {
+        self.inner.engine.refresh()?;
+        Ok(self.inner.engine.offsets.group(group))
+    }
+
+    fn alter_group_offsets(
+        &self,
+        group: &str,
+        offsets: &[(TopicPartition, Option<Offset>)],
+    ) -> Result<()> {
+        let commits: Vec<_> = offsets
+            .iter()
+            .map(|(topic_partition, offset)| OffsetCommit {
+                group: group.to_owned(),
+                topic_partition: topic_partition.clone(),
+                offset: offset.map(OffsetAndMetadata::from),
+            })
+            .collect();
+        self.inner.engine.commit_offsets(&commits)
+    }
+
+    fn consumer(&self, config: &ConsumerConfig) -> Result<Box<dyn Consumer>> {
+        Ok(Box::new(LogConsumer::new(Arc::clone(&self.inner.engine), config)?))
+    }
+
+    fn producer(&self, config: &ProducerConfig) -> Result<Box<dyn Producer>> {
+        Ok(Box::new(LogProducer::new(Arc::clone(&self.inner.engine), config)?))
+    }
+
+    fn is_embedded(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,214 @@
+//! A transaction while it is open: encoded batches, bounded in bytes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::batch::BatchBuilder;
+use crate::engine::{Engine, TransactionBatches};
+use crate::error::{Error, Result};
+use crate::group::OffsetCommit;
+use crate::journal::Journal;
+use crate::log::{Acknowledgement, Receipt, RecordMetadata};
+use crate::partition::Partition;
+use crate::record::Record;
+use crate::types::{Offset, PartitionId, Timestamp, TopicPartition};
+
+/// Batches of a transaction are closed at this size: large enough that their overhead is nothing,
+/// small enough that a reader takes them in easily.
+const BATCH_BYTES: usize = 128 << 10;
+/// In a receipt's index, the bits for the record's number within its partition.
+const RECORD_BITS: u32 = 40;
+
+/// What a transaction has collected.
+#[derive(Debug)]
+pub(crate) struct Transaction {
+    parts: Vec<Part>,
+    by_place: HashMap<(u64, PartitionId), usize>,
+    commits: Vec<OffsetCommit>,
+    bytes: usize,
+    bytes_max: usize,
+    outcome: Arc<Outcome>,
+}
+
+#[derive(Debug)]
+struct Part {
+    partition: Arc<Partition>,
+    full: Vec<BatchBuilder>,
+    current: BatchBuilder,
+    records: u64,
+}
+
+impl Transaction {
+    /// An empty one that may hold `bytes_max`.
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self {
+            parts: Vec::new(),
+            by_place: HashMap::new(),
+            commits: Vec::new(),
+            bytes: 0,
+            bytes_max,
+            outcome: Arc::default(),
+        }
+    }
+
+    /// The encoded bytes that it holds.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds a record.
+    pub(crate) fn push(
+        &mut self,
+        partition: &Arc<Partition>,
+        record: &Record<'_>,
+        now: Timestamp,
+    ) -> Result<Receipt> {
+        let size = BatchBuilder::size_of(record);
+        self.check_room(Journal::batch_len(size))?;
+        let bytes_max = BATCH_BYTES.min(partition.config.message_bytes_max as usize);
+        let slot = self.slot(partition);
+        let part = self.parts.get_mut(slot).expect("just looked up");
+        if part.current.count() > 0 && part.current.len() + size > bytes_max {
+            part.close_batch(now);
+        }
+        let before = part.current.len();
+        part.current.push(record, record.timestamp.unwrap_or(now));
+        let added = part.current.len() - before;
+        // A batch's overhead in the journal is counted with its first record.
+        self.bytes += if before == 0 { Journal::batch_len(added) } else { added };
+        let index = (slot as u64) << RECORD_BITS | part.records;
+        part.records += 1;
+        Ok(Receipt::pending(Arc::clone(&self.outcome) as Arc<dyn Acknowledgement>, index))
+    }
+
+    /// Adds offsets of a group.
+    pub(crate) fn push_offsets(&mut self, engine: &Engine, commits: &[OffsetCommit]) -> Result<()> {
+        let partition = engine.offsets_partition()?;
+        let mut batch = BatchBuilder::default();
+        engine.encode_commits(commits, &mut batch)?;
+        if batch.count() == 0 {
+            return Ok(());
+        }
+        self.check_room(Journal::batch_len(batch.len()))?;
+        self.bytes += Journal::batch_len(batch.len());
+        let slot = self.slot(&partition);
+        let part = self.parts.get_mut(slot).expect("just looked up");
+        part.records += u64::from(batch.count());
+        batch.seal(None);
+        part.full.push(batch);
+        self.commits.extend_from_slice(commits);
+        Ok(())
+    }
+
+    /// Makes all of it visible, or none, and resolves its receipts.
+    pub(crate) fn commit(mut self, engine: &Engine) -> Result<()> {
+        let now = engine.clock.now();
+        let mut batches = Vec::with_capacity(self.parts.len());
+        for part in &mut self.parts {
+            if part.current.count() > 0 {
+                part.close_batch(now);
+            }
+            batches.push(TransactionBatches {
+                partition: Arc::clone(&part.partition),
+                batches: std::mem::take(&mut part.full),
+            });
+        }
+        if batches.is_empty() {
+            self.outcome.resolve(Ok(Vec::new()));
+            return Ok(());
+        }
+        let committed = engine.commit_transaction(batches);
+        let bases = match committed {
+            Ok(bases) => bases,
+            Err(error) => {
+                self.outcome.resolve(Err(error.clone()));
+                return Err(error);
+            }
+        };
+        let base_of = |partition: &Partition| {
+            let found = bases.iter().find(|(key, _)| *key == partition.place_key());
+            found.map_or(Offset::ZERO, |(_, base)| *base)
+        };
+        if !self.commits.is_empty() {
+            let base = base_of(&*engine.offsets_partition()?);
+            for (at, commit) in (base.value()..).zip(self.commits) {
+                engine.offsets.apply(commit, Offset::new(at));
+            }
+        }
+        let placed = self
+            .parts
+            .iter()
+            .map(|part| (part.partition.topic_partition.clone(), base_of(&part.partition)));
+        self.outcome.resolve(Ok(placed.collect()));
+        Ok(())
+    }
+
+    /// Drops it.
+    pub(crate) fn abort(self) {
+        let reason = "the transaction was aborted".to_owned();
+        self.outcome.resolve(Err(Error::InvalidState { operation: "send", reason }));
+    }
+
+    fn check_room(&self, bytes: usize) -> Result<()> {
+        let bytes = self.bytes + bytes;
+        if bytes > self.bytes_max {
+            return Err(Error::TransactionTooLarge { bytes, bytes_max: self.bytes_max });
+        }
+        Ok(())
+    }
+
+    fn slot(&mut self, partition: &Arc<Partition>) -> usize {
+        let parts = &mut self.parts;
+        *self.by_place.entry(partition.place_key()).or_insert_with(|| {
+            parts.push(Part {
+                partition: Arc::clone(partition),
+                full: Vec::new(),
+                current: BatchBuilder::default(),
+                records: 0,
+            });
+            parts.len() - 1
+        })
+    }
+}
+
+impl Part {
+    fn close_batch(&mut self, now: Timestamp) {
+        self.current.seal(self.partition.config.append_time.then_some(now));
+        self.full.push(std::mem::take(&mut self.current));
+    }
+}
+
+/// The first offset in each partition.
+type Bases = Vec<(TopicPartition, Offset)>;
+
+/// What became of a transaction, for its receipts.
+#[derive(Debug, Default)]
+struct Outcome {
+    result: Mutex<Option<Result<Bases>>>,
+}
+
+impl Outcome {
+    fn resolve(&self, result: Result<Bases>) {
+        *self.result.lock() = Some(result);
+    }
+}
+
+impl Acknowledgement for Outcome {
+    fn wait(&self, index: u64) -> Result<RecordMetadata> {
+        let slot = usize::try_from(index >> RECORD_BITS).unwrap_or(usize::MAX);
+        let nth = index & ((1 << RECORD_BITS) - 1);
+        match &*self.result.lock() {
+            None => Err(Error::InvalidState {
+                operation: "wait for a receipt",
+                reason: "its transaction is still open".to_owned(),
+            }),
+            Some(Err(error)) => Err(error.clone()),
+            Some(Ok(placed)) => {
+                let (topic_partition, base) = placed.get(slot).expect("resolved for all parts");
+                Ok(RecordMetadata { topic_partition: topic_partition.clone(), offset: *base + nth })
+            }
+        }
+    }
+}
