@@ -116,6 +116,14 @@ pub enum Error {
         /// Which check failed.
         reason: String,
     },
+    /// Bytes that were handed in are not a batch of Kafka's.
+    #[error("the bytes for {topic_partition} are not a record batch: {reason}")]
+    InvalidBatch {
+        /// The partition that they were said to be of.
+        topic_partition: TopicPartition,
+        /// Which check failed.
+        reason: String,
+    },
     /// A file of the store itself (not of a partition) cannot be used.
     #[error("{path} cannot be used: {reason}")]
     CorruptFile {

@@ -480,7 +480,9 @@ fn damage_below_the_end_is_reported_with_its_place_and_the_rest_stays_readable()
         let store = builder(&dir, Durability::Sync).open().unwrap();
         store.create_topic(&NewTopic::new("t").partitions(2)).unwrap();
         let t = partition("t", 0);
-        (0..3).for_each(|n| drop(append(&store, &t, &format!("value {n}"))));
+        for n in 0..3 {
+            append(&store, &t, &format!("value {n}"));
+        }
         append(&store, &partition("t", 1), "whole");
         drop(store);
         let path = dir.path().join("t-0").join("00000000000000000000.log");

@@ -2,14 +2,17 @@
 
 use std::fmt;
 
+use bytes::Bytes;
+
 use crate::batch::checksum::{Place, body_crc};
 use crate::batch::format::{
     APPEND_TIME, ATTRIBUTES, BASE_OFFSET, BASE_TIMESTAMP, BATCH_LENGTH, CODEC_MASK, CONTROL, CRC,
     HEADER_BYTES, LAST_OFFSET_DELTA, LENGTH_OVERHEAD, MAGIC, MAGIC_BYTE, MAX_TIMESTAMP, PLACE,
     RECORD_COUNT,
 };
-use crate::record::{RecordSpans, Span, decode_header, get_bytes, span};
-use crate::types::{Offset, Timestamp};
+use crate::error::{Error, Result};
+use crate::record::{RecordBatch, RecordSpans, Span, decode_header, get_bytes, span};
+use crate::types::{Offset, Timestamp, TopicPartition};
 use crate::varint;
 
 /// Why bytes are not a batch.
@@ -122,6 +125,12 @@ impl BatchHeader {
         if self.place != place.checksum(self.base_offset, length, self.crc) {
             return Err(Fault::Place);
         }
+        self.verify_body(batch)
+    }
+
+    /// The batch's own bytes out of `bytes`, if Kafka's checksum matches.
+    fn verify_body<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], Fault> {
+        let batch = bytes.get(..self.bytes_len).ok_or(Fault::Truncated)?;
         if self.crc != body_crc(batch.get(ATTRIBUTES..).unwrap_or_default()) {
             return Err(Fault::Crc);
         }
@@ -203,6 +212,29 @@ impl BatchHeader {
             header_count,
         };
         Some((offset_delta, spans, end))
+    }
+}
+
+impl RecordBatch {
+    /// Parses a batch of Kafka's (version 2, not compressed) as it comes from a client, a broker
+    /// or a segment: its CRC is checked, and its leader epoch is left to the caller.
+    ///
+    /// # Errors
+    /// [`Error::InvalidBatch`] with the check that failed.
+    pub fn from_kafka(topic_partition: TopicPartition, bytes: Bytes) -> Result<Self> {
+        let parse = || {
+            let header = BatchHeader::parse(&bytes)?;
+            let mut records = Vec::with_capacity(bytes.len().min(header.record_count as usize));
+            header.records(header.verify_body(&bytes)?, 0, Offset::ZERO, &mut records)?;
+            Ok((bytes.slice(..header.bytes_len), records))
+        };
+        match parse() {
+            Ok((bytes, records)) => Ok(Self::new(topic_partition, bytes, records)),
+            Err(fault) => {
+                let reason = Fault::to_string(&fault);
+                Err(Error::InvalidBatch { topic_partition, reason })
+            }
+        }
     }
 }
 
