@@ -42,6 +42,8 @@ pub use log::{
 };
 pub use partitioner::partition_for_key;
 pub use record::{Header, HeadersView, Record, RecordBatch, RecordBatchBuilder, RecordView};
+#[cfg(feature = "testing")]
+pub use storage::{CallFault, CrashKind, SimulatedStorage};
 pub use storage::{FileStorage, MemoryStorage, OpenMode, Reads, Storage, StorageFile, StorageLock};
 pub use store::{LogStore, LogStoreBuilder};
 pub use types::{

@@ -1,9 +1,9 @@
 //! The log at work: appends, the group commit, checkpoints, recovery and the topics.
+mod recovery;
 mod state;
 mod checkpoints;
 mod commit;
 mod append;
-mod recovery;
 mod files;
 mod open;
 mod view;

@@ -55,7 +55,7 @@ pub(crate) fn create_or_open(config: EngineConfig) -> Result<Engine> {
     if exists.is_none() && !config.create {
         return Err(Error::NoStore { path: dir.clone() });
     }
-    storage.create_dir(dir).map_err(|e| Error::io("create", dir, e))?;
+    create_store_dir(storage, dir)?;
     let lock = lock(&config)?;
     // Only what is read under the lock counts.
     let store_id = match read_store_file(storage, dir)? {
@@ -77,6 +77,23 @@ fn lock(config: &EngineConfig) -> Result<Box<dyn StorageLock>> {
         }
         _ => Error::io("lock", &path, error),
     })
+}
+
+/// Makes the store's folder, and durable that it is there: each new folder is a name in another.
+fn create_store_dir(storage: &dyn Storage, dir: &Path) -> Result<()> {
+    let is_missing = |dir: &&Path| {
+        let listed = storage.list(dir);
+        listed.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+    };
+    let ancestors = dir.ancestors().filter(|dir| !dir.as_os_str().is_empty());
+    let missing: Vec<&Path> = ancestors.take_while(is_missing).collect();
+    storage.create_dir(dir).map_err(|e| Error::io("create", dir, e))?;
+    for created in missing {
+        let parent = created.parent().unwrap_or(Path::new(""));
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        storage.sync_dir(parent).map_err(|e| Error::io("sync", parent, e))?;
+    }
+    Ok(())
 }
 
 fn create(config: &EngineConfig) -> Result<u128> {

@@ -3,7 +3,11 @@ mod file;
 mod map;
 mod directory;
 mod memory;
+#[cfg(feature = "testing")]
+mod simulated;
 
 pub use directory::{FileStorage, Reads};
 pub use file::{OpenMode, Storage, StorageFile, StorageLock};
 pub use memory::MemoryStorage;
+#[cfg(feature = "testing")]
+pub use simulated::{CallFault, CrashKind, SimulatedStorage};
