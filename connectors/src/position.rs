@@ -1,0 +1,96 @@
+//! Positions of sources: records of the compacted topic `__connect_offsets`, in the JSON of Kafka
+//! Connect, so that they can be written in the transaction that writes the source's records.
+//!
+//! The committed offset of a group could not hold them: it has to lie within a partition of the
+//! log, and a position outside is anything but that.
+
+use std::time::Duration;
+
+use headwater_log_store::{
+    AutoOffsetReset, ConsumerConfig, Error as LogError, Log, NewTopic, PartitionId, ProducerRecord,
+    TopicName, TopicPartition,
+};
+
+use crate::connector::{SourceOffset, SourcePartition};
+use crate::error::{Error, Result};
+
+/// The internal topic that holds the positions of sources: the key is
+/// `["<connector>",{<source partition>}]`, the value `{<source offset>}`.
+pub const CONNECT_OFFSETS_TOPIC: &str = "__connect_offsets";
+
+/// How long a poll waits for positions that are known to be there.
+const POLL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The key that a position is stored under.
+pub(crate) fn key(connector: &str, partition: &SourcePartition) -> Vec<u8> {
+    serde_json::to_vec(&(connector, partition)).expect("strings and JSON values have a JSON form")
+}
+
+/// The value that a position is stored as.
+pub(crate) fn value(offset: &SourceOffset) -> Vec<u8> {
+    serde_json::to_vec(offset).expect("strings and JSON values have a JSON form")
+}
+
+/// The record that stores a position.
+pub(crate) fn record<'a>(key: &'a [u8], value: &'a [u8]) -> ProducerRecord<'a> {
+    ProducerRecord {
+        partition: Some(PartitionId::new(0)),
+        key: Some(key),
+        value: Some(value),
+        ..ProducerRecord::to(CONNECT_OFFSETS_TOPIC)
+    }
+}
+
+/// Creates the topic of the positions if it is not there.
+pub(crate) fn create_topic(log: &dyn Log) -> Result<(), LogError> {
+    let topic = NewTopic::new(CONNECT_OFFSETS_TOPIC).config("cleanup.policy", "compact");
+    match log.create_topic(&topic) {
+        Ok(()) | Err(LogError::TopicExists { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The last position stored under `key`, if there is one.
+///
+/// Reads the whole topic, as Kafka Connect does at start: it is compacted, so that it holds
+/// little more than one record for each source.
+pub(crate) fn load(log: &dyn Log, connector: &str, key: &[u8]) -> Result<Option<SourceOffset>> {
+    let stored = last_value(log, key).map_err(|source| Error::Log {
+        connector: connector.to_owned(),
+        operation: format!("cannot read its position in {CONNECT_OFFSETS_TOPIC}"),
+        source: Box::new(source),
+    })?;
+    let parse = |value: Vec<u8>| {
+        serde_json::from_slice(&value).map_err(|error| Error::InvalidPosition {
+            of: format!("connector {connector}"),
+            reason: error.to_string(),
+        })
+    };
+    stored.map(parse).transpose()
+}
+
+fn last_value(log: &dyn Log, key: &[u8]) -> Result<Option<Vec<u8>>, LogError> {
+    let topic_partition =
+        TopicPartition::new(TopicName::new(CONNECT_OFFSETS_TOPIC)?, PartitionId::new(0));
+    let end = log.watermarks(&topic_partition)?.end;
+    let config = ConsumerConfig {
+        auto_offset_reset: AutoOffsetReset::Earliest,
+        ..ConsumerConfig::default()
+    };
+    let mut consumer = log.consumer(&config)?;
+    consumer.assign(std::slice::from_ref(&topic_partition))?;
+    let mut last = None;
+    while consumer.position(&topic_partition)? < end {
+        let batches = consumer.poll(POLL_TIMEOUT)?;
+        if batches.is_empty() {
+            // Compaction may have taken the last records: nothing more will come.
+            break;
+        }
+        for record in batches.iter().flat_map(|batch| batch.iter()) {
+            if record.key == Some(key) {
+                last = record.value.map(<[u8]>::to_vec);
+            }
+        }
+    }
+    Ok(last)
+}
