@@ -1,0 +1,4 @@
+//! One file per command.
+pub(crate) mod consume;
+pub(crate) mod produce;
+pub(crate) mod topic;

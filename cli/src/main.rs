@@ -1,0 +1,7 @@
+//! The program `headwater`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    headwater_cli::main()
+}
