@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::types::{Offset, TopicName, TopicPartition};
+use crate::types::{InvalidTopicName, Offset, TopicName, TopicPartition};
 
 /// The result of every operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -17,13 +17,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// A topic name breaks Kafka's rules.
-    #[error("{name:?} is not a topic name: {reason}")]
-    InvalidTopicName {
-        /// The name as given.
-        name: String,
-        /// The rule that it breaks.
-        reason: &'static str,
-    },
+    #[error(transparent)]
+    InvalidTopicName(#[from] InvalidTopicName),
     /// No such topic.
     #[error("topic {topic} does not exist")]
     UnknownTopic {

@@ -47,6 +47,6 @@ pub use storage::{CallFault, CrashKind, SimulatedStorage};
 pub use storage::{FileStorage, MemoryStorage, OpenMode, Reads, Storage, StorageFile, StorageLock};
 pub use store::{LogStore, LogStoreBuilder};
 pub use types::{
-    CONSUMER_OFFSETS_TOPIC, Offset, PartitionId, TOPIC_NAME_BYTES_MAX, Timestamp, TopicName,
-    TopicPartition,
+    CONSUMER_OFFSETS_TOPIC, InvalidTopicName, Offset, PartitionId, TOPIC_NAME_BYTES_MAX, Timestamp,
+    TopicName, TopicPartition,
 };

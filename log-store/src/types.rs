@@ -5,8 +5,6 @@ use std::fmt;
 use std::ops::{Add, Sub};
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
-
 /// The longest topic name, in bytes, as in Kafka: a partition's folder name must fit a file name.
 pub const TOPIC_NAME_BYTES_MAX: usize = 249;
 
@@ -130,8 +128,8 @@ impl TopicName {
     /// Checks a name: 1 to 249 of `a-z A-Z 0-9 . _ -`, and neither `.` nor `..`.
     ///
     /// # Errors
-    /// [`Error::InvalidTopicName`] with the rule that is broken.
-    pub fn new(name: &str) -> Result<Self> {
+    /// [`InvalidTopicName`] with the rule that is broken.
+    pub fn new(name: &str) -> Result<Self, InvalidTopicName> {
         let reason = if name.is_empty() {
             "it is empty"
         } else if name.len() > TOPIC_NAME_BYTES_MAX {
@@ -143,7 +141,7 @@ impl TopicName {
         } else {
             return Ok(Self(Arc::from(name)));
         };
-        Err(Error::InvalidTopicName { name: name.to_owned(), reason })
+        Err(InvalidTopicName { name: name.to_owned(), reason })
     }
 
     /// The name.
@@ -157,6 +155,16 @@ impl TopicName {
     pub fn is_internal(&self) -> bool {
         self.0.starts_with("__")
     }
+}
+
+/// A name that breaks Kafka's rules for topics.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name:?} is not a topic name: {reason}")]
+pub struct InvalidTopicName {
+    /// The name as given.
+    pub name: String,
+    /// The rule that it breaks.
+    pub reason: &'static str,
 }
 
 impl Borrow<str> for TopicName {
