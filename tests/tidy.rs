@@ -45,17 +45,6 @@ fn modules_import_only_from_modules_above_their_mod_line() {
 }
 
 #[test]
-fn every_exemption_from_the_layering_is_still_needed() {
-    assert_house_is_tidy(layering::stale_exemptions);
-}
-
-#[test]
-fn an_exemption_that_is_not_needed_is_found() {
-    let found = layering::stale_exemptions(&Tree::synthetic(&[LIB]));
-    assert!(found.iter().any(|found| found.contains("log-store/src/types.rs")), "{found:?}");
-}
-
-#[test]
 fn every_file_opens_by_saying_what_it_does() {
     assert_house_is_tidy(shape::first_line_violations);
 }

@@ -3,29 +3,8 @@
 
 use crate::source::{SourceFile, Tree};
 
-/// Imports that go the wrong way on purpose: file, what it imports, why. The list only shrinks.
-const EXEMPTIONS: &[(&str, &str, &str)] = &[];
-
-/// Every import that goes the wrong way without being exempt.
+/// Every import that goes the wrong way.
 pub fn violations(tree: &Tree) -> Vec<String> {
-    all(tree).into_iter().filter(|found| !EXEMPTIONS.iter().any(|e| is_exempt(found, e))).collect()
-}
-
-/// Exemptions that nothing needs any more.
-pub fn stale_exemptions(tree: &Tree) -> Vec<String> {
-    let all = all(tree);
-    EXEMPTIONS
-        .iter()
-        .filter(|exemption| !all.iter().any(|found| is_exempt(found, exemption)))
-        .map(|(path, what, _)| format!("{path}: the exemption for {what} is not needed"))
-        .collect()
-}
-
-fn is_exempt(found: &str, (path, what, _): &(&str, &str, &str)) -> bool {
-    found.starts_with(path) && found.contains(what)
-}
-
-fn all(tree: &Tree) -> Vec<String> {
     tree.library_files().flat_map(|file| file_violations(tree, file)).collect()
 }
 
