@@ -9,15 +9,17 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::journal::JournalMark;
 use crate::layout::{Fields, checked, put_checksum, put_string};
-use crate::segment::SegmentEnd;
+use crate::segment::{SegmentEnd, SegmentId, SegmentSpec};
 use crate::storage::{OpenMode, Storage, StorageFile};
-use crate::types::{Offset, PartitionId};
+use crate::types::{Offset, PartitionId, Timestamp};
 
 const MAGIC: u32 = 0x4857_4350;
 /// The newest version that is written and read.
 const VERSION: u16 = 1;
 /// Checkpoint files grow in steps of this.
 const RESERVE_BYTES: u64 = 64 << 10;
+/// In place of the time of a compaction that never was.
+const NEVER: i64 = i64::MAX;
 /// Bytes before the content: magic, version, content length.
 const PREFIX_BYTES: usize = 10;
 
@@ -56,18 +58,9 @@ pub(crate) struct PartitionMark {
     pub(crate) partition: PartitionId,
     /// The log start offset.
     pub(crate) start: Offset,
-    /// All segments by base offset; the last is the active one. There is always one.
-    pub(crate) segments: Vec<SegmentMark>,
-}
-
-/// What a checkpoint says of a segment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SegmentMark {
-    pub(crate) base: Offset,
-    /// Its sealed end; of the active segment, the recovery point.
-    pub(crate) end: SegmentEnd,
-    /// The time of its last append, milliseconds since 1970.
-    pub(crate) append_time_ms: i64,
+    /// All segments by base offset; the last is the active one, and its end the recovery point.
+    /// There is always one.
+    pub(crate) segments: Vec<SegmentSpec>,
 }
 
 impl Checkpoint {
@@ -92,9 +85,12 @@ impl Checkpoint {
             content.extend_from_slice(&partition.start.value().to_be_bytes());
             put_count(&mut content, partition.segments.len());
             for segment in &partition.segments {
-                content.extend_from_slice(&segment.base.value().to_be_bytes());
+                let clean_since_ms = segment.clean_since.map_or(NEVER, Timestamp::as_millis);
+                content.extend_from_slice(&segment.id.base.value().to_be_bytes());
+                content.extend_from_slice(&segment.id.revision.to_be_bytes());
                 content.extend_from_slice(&segment.end.pack().to_be_bytes());
-                content.extend_from_slice(&segment.append_time_ms.to_be_bytes());
+                content.extend_from_slice(&segment.append_time.as_millis().to_be_bytes());
+                content.extend_from_slice(&clean_since_ms.to_be_bytes());
             }
         }
         let mut bytes = Vec::with_capacity(PREFIX_BYTES + content.len() + 4);
@@ -146,11 +142,12 @@ fn decode_partition(fields: &mut Fields<'_>) -> Option<PartitionMark> {
     let start = Offset::new(fields.u64()?);
     let mut segments = Vec::new();
     for _ in 0..fields.u32()? {
-        segments.push(SegmentMark {
-            base: Offset::new(fields.u64()?),
-            end: SegmentEnd::unpack(fields.u64()?),
-            append_time_ms: fields.i64()?,
-        });
+        let id = SegmentId { base: Offset::new(fields.u64()?), revision: fields.u32()? };
+        let end = SegmentEnd::unpack(fields.u64()?);
+        let append_time = Timestamp::from_millis(fields.i64()?);
+        let clean_since = Some(fields.i64()?).filter(|millis| *millis != NEVER);
+        let clean_since = clean_since.map(Timestamp::from_millis);
+        segments.push(SegmentSpec { id, end, append_time, clean_since });
     }
     (!segments.is_empty()).then_some(PartitionMark { topic_id, partition, start, segments })
 }
@@ -244,19 +241,20 @@ impl Slot {
 
 #[cfg(test)]
 mod tests {
-    use super::{Checkpoint, CheckpointFiles, PartitionMark, Redo, SegmentMark};
+    use super::{Checkpoint, CheckpointFiles, PartitionMark, Redo};
     use crate::error::Error;
     use crate::journal::JournalMark;
-    use crate::segment::SegmentEnd;
+    use crate::segment::{SegmentEnd, SegmentId, SegmentSpec};
     use crate::storage::{MemoryStorage, OpenMode, Storage};
-    use crate::types::{Offset, PartitionId};
+    use crate::types::{Offset, PartitionId, Timestamp};
     use std::path::Path;
 
     fn checkpoint(generation: u64) -> Checkpoint {
-        let segment = |base, position| SegmentMark {
-            base: Offset::new(base),
-            end: SegmentEnd { relative_offset: 10, position },
-            append_time_ms: -5,
+        let segment = |base, revision| SegmentSpec {
+            id: SegmentId { base: Offset::new(base), revision },
+            end: SegmentEnd { relative_offset: 10, position: 70 },
+            append_time: Timestamp::from_millis(-5),
+            clean_since: (revision > 0).then_some(Timestamp::from_millis(3)),
         };
         Checkpoint {
             generation,
@@ -270,7 +268,7 @@ mod tests {
                 topic_id: 1,
                 partition: PartitionId::new(2),
                 start: Offset::new(3),
-                segments: vec![segment(0, 100), segment(10, 7)],
+                segments: vec![segment(0, 4), segment(10, 0)],
             }],
         }
     }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::log::Watermarks;
 use crate::published::{PublishedEnd, PublishedSlot};
 use crate::record::RecordBatch;
-use crate::segment::{ReadLimits, Segment, SegmentEnd};
+use crate::segment::{Publication, ReadLimits, Segment, SegmentEnd};
 use crate::types::{Offset, PartitionId, Timestamp, TopicPartition};
 
 /// A partition that is open.
@@ -26,15 +26,7 @@ pub(crate) struct Partition {
     pub(crate) slot: Option<PublishedSlot>,
     pub(crate) appender: Mutex<Appender>,
     start: AtomicU64,
-    segments: RwLock<Vec<SegmentEntry>>,
-}
-
-/// A segment in the list of its partition.
-#[derive(Clone, Debug)]
-pub(crate) struct SegmentEntry {
-    pub(crate) segment: Arc<Segment>,
-    /// The time of the last append to it; of the active segment, the appender knows better.
-    pub(crate) append_time: Timestamp,
+    segments: RwLock<Vec<Arc<Segment>>>,
 }
 
 /// What appends change, one at a time.
@@ -59,7 +51,20 @@ pub(crate) struct PlacedBatch {
     pub(crate) segment: Arc<Segment>,
     pub(crate) begin: SegmentEnd,
     pub(crate) end: SegmentEnd,
+    pub(crate) append_time: Timestamp,
     pub(crate) batch: BatchBuilder,
+}
+
+impl PlacedBatch {
+    /// What readers get to see once it is durable.
+    pub(crate) fn publication(&self) -> Publication {
+        Publication {
+            begin: self.begin,
+            end: self.end,
+            max_timestamp: self.batch.max_timestamp(),
+            append_time: self.append_time,
+        }
+    }
 }
 
 impl Appender {
@@ -99,14 +104,14 @@ pub(crate) struct PartitionParts {
     pub(crate) dir: PathBuf,
     pub(crate) config: Arc<TopicConfig>,
     pub(crate) start: Offset,
-    pub(crate) segments: Vec<SegmentEntry>,
+    pub(crate) segments: Vec<Arc<Segment>>,
     pub(crate) slot: Option<PublishedSlot>,
 }
 
 impl Partition {
     /// A partition over open segments, of which there is at least one.
     pub(crate) fn new(parts: PartitionParts) -> Self {
-        let last = parts.segments.last().expect("a partition has an active segment").clone();
+        let active = Arc::clone(parts.segments.last().expect("a partition has an active segment"));
         Self {
             topic_partition: parts.topic_partition,
             place: parts.place,
@@ -114,9 +119,9 @@ impl Partition {
             config: parts.config,
             slot: parts.slot,
             appender: Mutex::new(Appender {
-                next: last.segment.end(),
-                active: last.segment,
-                append_time: last.append_time,
+                next: active.end(),
+                append_time: active.append_time(),
+                active,
                 closed: false,
                 builder: BatchBuilder::default(),
             }),
@@ -133,7 +138,7 @@ impl Partition {
     /// Where it begins and how far readers may look.
     pub(crate) fn watermarks(&self) -> Watermarks {
         let segments = self.segments.read();
-        let end = segments.last().map_or(Offset::ZERO, |entry| entry.segment.end_offset());
+        let end = segments.last().map_or(Offset::ZERO, |segment| segment.end_offset());
         Watermarks { start: self.start().min(end), end }
     }
 
@@ -148,36 +153,29 @@ impl Partition {
     }
 
     /// All segments, the active one last.
-    pub(crate) fn segments(&self) -> Vec<SegmentEntry> {
+    pub(crate) fn segments(&self) -> Vec<Arc<Segment>> {
         self.segments.read().clone()
     }
 
-    /// Makes `active` the active segment; the one before was last appended to at `append_time`.
-    pub(crate) fn push_segment(&self, active: Arc<Segment>, append_time: Timestamp) {
-        let mut segments = self.segments.write();
-        if let Some(last) = segments.last_mut() {
-            last.append_time = append_time;
-        }
-        segments.push(SegmentEntry { segment: active, append_time });
+    /// Makes `active` the active segment.
+    pub(crate) fn push_segment(&self, active: Arc<Segment>) {
+        self.segments.write().push(active);
     }
 
     /// Takes sealed segments out that lie wholly before the log start offset.
     pub(crate) fn take_segments_before_start(&self) -> Vec<Arc<Segment>> {
         let mut segments = self.segments.write();
         let start = self.start();
-        let last = segments.len().saturating_sub(1);
-        let count = segments
-            .iter()
-            .take(last)
-            .take_while(|entry| entry.segment.end_offset() <= start)
-            .count();
-        segments.drain(..count).map(|entry| entry.segment).collect()
+        let sealed = segments.len().saturating_sub(1);
+        let bases = segments.iter().skip(1).map(|segment| segment.base());
+        let count = bases.take(sealed).take_while(|next_base| *next_base <= start).count();
+        segments.drain(..count).collect()
     }
 
     /// What other processes may know of it.
     pub(crate) fn published_end(&self) -> PublishedEnd {
         let segments = self.segments.read();
-        let active = segments.last().map(|entry| &entry.segment);
+        let active = segments.last();
         PublishedEnd {
             topic_id: self.place.topic_id,
             partition: self.topic_partition.partition,
@@ -214,16 +212,30 @@ impl Partition {
                 *cursor = Some(at);
                 return Ok(read.0);
             }
-            // There is a next segment only once this one has got all that it ever will: what came
-            // into it after the read above is looked at first.
-            let next = self.segment_after(at.segment.base());
+            let is_active = self.is_active(&at.segment);
             if at.position < at.segment.end().position {
+                // It came after the read above.
                 *cursor = Some(at);
-                continue;
+            } else if is_active {
+                return Ok(None);
+            } else {
+                // A sealed segment is never added to: what follows is in another one.
+                from = at.segment.end_offset().max(from);
             }
-            let Some(next) = next else { return Ok(None) };
-            from = from.max(next.base());
-            *cursor = Some(Cursor { segment: next, offset: from, position: 0 });
+        }
+        Ok(None)
+    }
+
+    /// The first offset whose record has this timestamp or a later one, if there is one.
+    pub(crate) fn offset_for_time(&self, timestamp: Timestamp) -> Result<Option<Offset>> {
+        let start = self.start();
+        for segment in self.segments() {
+            let tp = &self.topic_partition;
+            // Records before the log start offset are gone, though their bytes may be there.
+            let found = segment.offset_for_time(timestamp, start, &self.place, tp)?;
+            if found.is_some() {
+                return Ok(found);
+            }
         }
         Ok(None)
     }
@@ -231,18 +243,16 @@ impl Partition {
     fn seek(&self, offset: Offset) -> Result<Cursor> {
         let segment = {
             let segments = self.segments.read();
-            let after = segments.partition_point(|entry| entry.segment.base() <= offset);
+            let after = segments.partition_point(|segment| segment.base() <= offset);
             let found = segments.get(after.saturating_sub(1));
-            Arc::clone(&found.expect("a partition has an active segment").segment)
+            Arc::clone(found.expect("a partition has an active segment"))
         };
         let position = segment.seek(offset, &self.topic_partition)?;
         Ok(Cursor { segment, offset, position })
     }
 
-    fn segment_after(&self, base: Offset) -> Option<Arc<Segment>> {
-        let segments = self.segments.read();
-        let after = segments.partition_point(|entry| entry.segment.base() <= base);
-        segments.get(after).map(|entry| Arc::clone(&entry.segment))
+    fn is_active(&self, segment: &Arc<Segment>) -> bool {
+        self.segments.read().last().is_some_and(|active| Arc::ptr_eq(active, segment))
     }
 }
 

@@ -18,7 +18,7 @@ use crate::producer::LogProducer;
 use crate::record::{Record, RecordBatch};
 use crate::segment::ReadLimits;
 use crate::storage::{FileStorage, MemoryStorage, Reads, Storage};
-use crate::types::{Offset, TopicPartition};
+use crate::types::{Offset, Timestamp, TopicPartition};
 
 /// The smallest journal: a transaction may hold a quarter of it.
 const JOURNAL_BYTES_MIN: u64 = 64 << 10;
@@ -302,6 +302,21 @@ impl LogStore {
             batches.push(batch);
         }
         Ok(batches)
+    }
+
+    /// The first offset whose record has this timestamp or a later one; none if there is no such
+    /// record. Timestamps need not rise with the offsets.
+    ///
+    /// # Errors
+    /// `UnknownTopic`, `UnknownPartition`, `Corrupt`, or a failed system call.
+    pub fn offset_for_time(
+        &self,
+        topic_partition: &TopicPartition,
+        timestamp: Timestamp,
+    ) -> Result<Option<Offset>> {
+        let engine = &self.inner.engine;
+        engine.refresh()?;
+        engine.partition(topic_partition)?.offset_for_time(timestamp)
     }
 
     /// Closes the store for all its handles: what was acknowledged is durable, whatever the

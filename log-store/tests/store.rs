@@ -511,3 +511,42 @@ fn damage_below_the_end_is_reported_with_its_place_and_the_rest_stays_readable()
         assert!(polls.iter().any(Result::is_err));
     }
 }
+
+#[test]
+fn an_offset_is_found_by_time_as_kafka_defines_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let t = partition("t", 0);
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let times: Vec<i64> = (0..400).map(|n| n * 10 + rng.i64(-300..300)).collect();
+    let store = builder(&dir, Durability::Sync).open().unwrap();
+    let topic =
+        NewTopic::new("t").config("segment.bytes", "3000").config("index.interval.bytes", "200");
+    store.create_topic(&topic).unwrap();
+    for time in &times {
+        let record = Record::value(b"x").with_timestamp(Timestamp::from_millis(*time));
+        store.append(&t, &record).unwrap();
+    }
+    store.delete_records(&t, Offset::new(20)).unwrap();
+    let check = |store: &LogStore| {
+        for target in (-400..4_400).step_by(7) {
+            let first = times.iter().enumerate().skip(20).find(|(_, time)| **time >= target);
+            let found = store.offset_for_time(&t, Timestamp::from_millis(target)).unwrap();
+            assert_eq!(found, first.map(|(offset, _)| Offset::new(offset as u64)), "{target}");
+        }
+    };
+    check(&store);
+    check(&LogStore::open_read_only(dir.path()).unwrap());
+    store.close().unwrap();
+    check(&builder(&dir, Durability::Sync).open().unwrap());
+    // Without the saved indexes it is the same: they are caches.
+    drop(store);
+    for entry in std::fs::read_dir(dir.path().join("t-0")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension != "log") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    check(&builder(&dir, Durability::Sync).open().unwrap());
+}

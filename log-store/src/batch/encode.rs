@@ -76,7 +76,8 @@ impl BatchBuilder {
     /// all its records.
     pub(crate) fn seal(&mut self, append_time: Option<Timestamp>) {
         let attributes = if append_time.is_some() { APPEND_TIME } else { 0 };
-        let max_timestamp = append_time.map_or(self.max_timestamp, Timestamp::as_millis);
+        self.max_timestamp = append_time.map_or(self.max_timestamp, Timestamp::as_millis);
+        let max_timestamp = self.max_timestamp;
         let length = self.batch_length();
         let count = self.count;
         self.put(BATCH_LENGTH, length.to_be_bytes());
@@ -91,6 +92,11 @@ impl BatchBuilder {
         self.put(RECORD_COUNT, count.to_be_bytes());
         self.crc = body_crc(self.buffer.get(ATTRIBUTES..).unwrap_or_default());
         self.put(CRC, self.crc.to_be_bytes());
+    }
+
+    /// The latest timestamp in it, once it is sealed.
+    pub(crate) fn max_timestamp(&self) -> Timestamp {
+        Timestamp::from_millis(self.max_timestamp)
     }
 
     /// Fills in where it goes.

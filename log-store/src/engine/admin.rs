@@ -8,7 +8,6 @@ use crate::engine::state::{Engine, Writer};
 use crate::error::{Error, Result};
 use crate::log::{NewTopic, Watermarks};
 use crate::partition::{Partition, partition_dir};
-use crate::segment::{index_file_name, log_file_name};
 use crate::topic::{Topic, TopicFile, topics_dir};
 use crate::types::{Offset, PartitionId, TopicName, TopicPartition};
 
@@ -121,15 +120,7 @@ impl Engine {
             writer.published.update(slot, &partition.published_end());
         }
         for segment in gone {
-            for name in [log_file_name(segment.base()), index_file_name(segment.base())] {
-                let path = partition.dir.join(name);
-                match self.storage.remove(&path) {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                        return Err(Error::io("remove", &path, error));
-                    }
-                    _ => {}
-                }
-            }
+            segment.remove_files(&*self.storage)?;
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ use crate::engine::state::{Engine, Pending, Writer};
 use crate::error::{Error, Result};
 use crate::partition::{Appender, Partition};
 use crate::record::Record;
+use crate::segment::Publication;
 use crate::types::{Offset, Timestamp};
 
 /// What an append returns before it is acknowledged.
@@ -90,7 +91,9 @@ impl Engine {
             Err(error) => return Err(writer.poison(&error)),
         }
         appender.next = end;
-        appender.active.publish(begin, end);
+        let max_timestamp = batch.max_timestamp();
+        let append_time = appender.append_time;
+        appender.active.publish(&Publication { begin, end, max_timestamp, append_time });
         if let Some(slot) = partition.slot {
             writer.published.update(slot, &partition.published_end());
         }
@@ -122,7 +125,7 @@ impl Engine {
             }
             let (bytes, count) = (batch.len(), batch.count());
             self.prepare(writer, partition, &mut appender, bytes, count.into())?;
-            let placed = place(partition, &mut appender, batch)?;
+            let placed = place(partition, &mut appender, batch, time)?;
             ticket = Some(self.enqueue(writer, Pending { batches: vec![placed] }));
         }
         Ok(Appended { first, ticket })

@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::MutexGuard;
 
-use crate::checkpoint::{Checkpoint, PartitionMark, Redo, SegmentMark};
+use crate::checkpoint::{Checkpoint, PartitionMark, Redo};
 use crate::config::Durability;
 use crate::engine::state::{Engine, JournalSide, Writer};
 use crate::error::{Error, Result};
 use crate::partition::{Appender, Partition};
-use crate::segment::{Segment, SegmentEnd};
+use crate::segment::{Segment, SegmentEnd, SegmentSpec};
 use crate::storage::OpenMode;
 
 impl Engine {
@@ -95,8 +95,7 @@ impl Engine {
         let segment = Segment::open(
             &*self.storage,
             &partition.dir,
-            appender.next_offset(),
-            SegmentEnd::default(),
+            &SegmentSpec::empty(appender.next_offset()),
             OpenMode::Create,
             partition.config.index_interval_bytes,
         )?;
@@ -119,14 +118,16 @@ impl Engine {
         sealed.trim()?;
         sealed.sync()?;
         sealed.save_index(&*self.storage);
-        partition.push_segment(active, appender.append_time);
+        partition.push_segment(active);
         appender.next = SegmentEnd::default();
+        // The checkpoint comes before the first byte in the new segment, so that a segment that
+        // no checkpoint knows never holds anything that was acknowledged; and before the
+        // publication, so that other processes find the segment in the checkpoint.
+        self.checkpoint(writer, side, false)?;
         if let Some(slot) = partition.slot {
             writer.published.update(slot, &partition.published_end());
         }
-        // The checkpoint comes before the first byte in the new segment, so that a segment that
-        // no checkpoint knows never holds anything that was acknowledged.
-        self.checkpoint(writer, side, false)
+        Ok(())
     }
 
     /// Ends all writing, leaves every file at its exact length, and lets the next opener in.
@@ -160,19 +161,19 @@ impl Engine {
 
 /// Makes a partition durable up to what is published, and says how far that is.
 fn mark(partition: &Partition) -> Result<PartitionMark> {
-    let entries = partition.segments();
-    let mut segments = Vec::with_capacity(entries.len());
-    for entry in &entries {
-        segments.push(SegmentMark {
-            base: entry.segment.base(),
-            end: entry.segment.sync_published()?,
-            append_time_ms: entry.append_time.as_millis(),
-        });
-    }
+    let segments = partition.segments();
+    let specs = segments.iter().map(|segment| {
+        Ok(SegmentSpec {
+            id: segment.id(),
+            end: segment.sync_published()?,
+            append_time: segment.append_time(),
+            clean_since: segment.clean_since(),
+        })
+    });
     Ok(PartitionMark {
         topic_id: partition.place.topic_id,
         partition: partition.topic_partition.partition,
         start: partition.start(),
-        segments,
+        segments: specs.collect::<Result<_>>()?,
     })
 }

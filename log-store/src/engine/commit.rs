@@ -10,7 +10,7 @@ use crate::engine::state::{CommitQueue, Engine, Pending, Writer};
 use crate::error::{Error, Result};
 use crate::journal::{Journal, JournaledBatch};
 use crate::partition::{Appender, Partition, PlacedBatch};
-use crate::types::{Offset, PartitionId};
+use crate::types::{Offset, PartitionId, Timestamp};
 
 /// The batches of a transaction for one partition.
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Engine {
                 if part.partition.config.append_time {
                     batch.seal(Some(time));
                 }
-                placed.push(place(&part.partition, appender, batch)?);
+                placed.push(place(&part.partition, appender, batch, time)?);
             }
         }
         let ticket = self.enqueue(writer, Pending { batches: placed });
@@ -142,7 +142,7 @@ impl Engine {
             placed.segment.write(placed.begin.position, placed.batch.bytes())?;
         }
         for placed in batches() {
-            placed.segment.publish(placed.begin, placed.end);
+            placed.segment.publish(&placed.publication());
         }
         for placed in batches() {
             if let Some(slot) = placed.partition.slot {
@@ -198,6 +198,7 @@ pub(super) fn place(
     partition: &Arc<Partition>,
     appender: &mut Appender,
     mut batch: BatchBuilder,
+    append_time: Timestamp,
 ) -> Result<PlacedBatch> {
     let too_large = || Error::RecordTooLarge {
         topic_partition: partition.topic_partition.clone(),
@@ -209,7 +210,8 @@ pub(super) fn place(
     batch.place(&partition.place, appender.next_offset());
     let begin = std::mem::replace(&mut appender.next, end);
     let segment = Arc::clone(&appender.active);
-    Ok(PlacedBatch { partition: Arc::clone(partition), segment, begin, end, batch })
+    let partition = Arc::clone(partition);
+    Ok(PlacedBatch { partition, segment, begin, end, append_time, batch })
 }
 
 /// As much of the queue as one entry may hold, and at least its first.

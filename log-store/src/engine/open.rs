@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::{Mutex, RwLock};
 
 use crate::batch::Place;
-use crate::checkpoint::{Checkpoint, CheckpointFiles, PartitionMark, Redo, SegmentMark};
+use crate::checkpoint::{Checkpoint, CheckpointFiles, PartitionMark, Redo};
 use crate::clock::Clock;
 use crate::config::{Durability, TopicConfig};
 use crate::engine::files::{read_store_file, write_store_file};
@@ -17,9 +17,9 @@ use crate::engine::state::{Engine, JournalSide, Side, Writer, WriterParts};
 use crate::error::{Error, Result};
 use crate::group::OffsetsCache;
 use crate::journal::{EntryWriter, Journal, JournalMark};
-use crate::partition::{Partition, PartitionParts, SegmentEntry, partition_dir};
+use crate::partition::{Partition, PartitionParts, partition_dir};
 use crate::published::{Published, PublishedEnd};
-use crate::segment::{Segment, SegmentEnd, SegmentFile, parse_file_name};
+use crate::segment::{Segment, SegmentEnd, SegmentId, SegmentSpec};
 use crate::signal::Signal;
 use crate::storage::{OpenMode, Storage, StorageLock};
 use crate::topic::{Topic, TopicFile, topics_dir};
@@ -44,7 +44,7 @@ struct OpenedPartition {
     topic_partition: TopicPartition,
     place: Place,
     start: Offset,
-    segments: Vec<SegmentEntry>,
+    segments: Vec<Arc<Segment>>,
 }
 
 /// Opens the store in the folder; creates it if there is none and the config says so.
@@ -241,25 +241,23 @@ impl Opening<'_> {
         if known.is_none() {
             create_partition_files(storage, &dir)?;
         } else if !self.checkpoint.clean {
-            remove_unknown_segments(storage, &dir, &mark)?;
+            remove_unknown_segments(storage, &dir, &mark.segments)?;
         }
         let mut segments = Vec::new();
-        for entry in &mark.segments {
-            let mode = OpenMode::Write;
+        for spec in &mark.segments {
             let interval = config.index_interval_bytes;
-            let segment = Segment::open(storage, &dir, entry.base, entry.end, mode, interval)?;
-            if segment.file_len()? < u64::from(entry.end.position) {
+            let segment = Segment::open(storage, &dir, spec, OpenMode::Write, interval)?;
+            if segment.file_len()? < u64::from(spec.end.position) {
                 return Err(Error::Corrupt {
                     topic_partition,
-                    offset: entry.base,
+                    offset: spec.id.base,
                     path: segment.path().to_owned(),
                     position: segment.file_len()?,
                     reason: "the file is shorter than the checkpoint says".to_owned(),
                 });
             }
             segment.load_index(storage);
-            let append_time = Timestamp::from_millis(entry.append_time_ms);
-            segments.push(SegmentEntry { segment: Arc::new(segment), append_time });
+            segments.push(Arc::new(segment));
         }
         let place = Place { store_id: self.store_id, topic_id, partition };
         Ok(OpenedPartition { topic_partition, place, start: mark.start, segments })
@@ -288,8 +286,9 @@ impl Opening<'_> {
                     Recovering {
                         topic_partition: partition.topic_partition.clone(),
                         place: partition.place,
-                        segment: Arc::clone(&active.segment),
+                        segment: Arc::clone(active),
                         segment_bytes: topic_config.segment_bytes,
+                        now: config.clock.now(),
                     },
                 );
             }
@@ -323,31 +322,27 @@ impl Opening<'_> {
 }
 
 /// The mark of a partition that nothing was ever written to.
-pub(super) fn empty_mark(topic_id: u64, partition: PartitionId) -> PartitionMark {
-    let active =
-        SegmentMark { base: Offset::ZERO, end: SegmentEnd::default(), append_time_ms: i64::MIN };
-    PartitionMark { topic_id, partition, start: Offset::ZERO, segments: vec![active] }
+fn empty_mark(topic_id: u64, partition: PartitionId) -> PartitionMark {
+    let segments = vec![SegmentSpec::empty(Offset::ZERO)];
+    PartitionMark { topic_id, partition, start: Offset::ZERO, segments }
 }
 
 /// Makes the folder of a new partition with its first segment. What lies there from a topic that
 /// never came to be is removed.
 pub(super) fn create_partition_files(storage: &dyn Storage, dir: &Path) -> Result<()> {
     storage.create_dir(dir).map_err(|e| Error::io("create", dir, e))?;
-    let first = empty_mark(0, PartitionId::default());
-    remove_unknown_segments(storage, dir, &PartitionMark { segments: Vec::new(), ..first })?;
-    let end = SegmentEnd::default();
-    Segment::open(storage, dir, Offset::ZERO, end, OpenMode::Create, 0)?;
+    remove_unknown_segments(storage, dir, &[])?;
+    Segment::open(storage, dir, &SegmentSpec::empty(Offset::ZERO), OpenMode::Create, 0)?;
     storage.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))
 }
 
 /// Removes segment files that the checkpoint does not know: they never held anything that was
-/// acknowledged.
-fn remove_unknown_segments(storage: &dyn Storage, dir: &Path, mark: &PartitionMark) -> Result<()> {
+/// acknowledged, or it is in others by now.
+fn remove_unknown_segments(storage: &dyn Storage, dir: &Path, known: &[SegmentSpec]) -> Result<()> {
     let names = storage.list(dir).map_err(|e| Error::io("list", dir, e))?;
     for name in names {
-        let Some((base, file)) = parse_file_name(&name) else { continue };
-        let known = mark.segments.iter().any(|segment| segment.base == base);
-        if !known || file == SegmentFile::OffsetIndex && mark.segments.is_empty() {
+        let Some((id, _)) = SegmentId::parse_file_name(&name) else { continue };
+        if !known.iter().any(|segment| segment.id == id) {
             let path = dir.join(&name);
             storage.remove(&path).map_err(|e| Error::io("remove", &path, e))?;
         }
@@ -361,7 +356,7 @@ fn finish_partition(
     config: &Arc<TopicConfig>,
     published: &Published,
 ) -> Result<Partition> {
-    let active = opened.segments.last().map(|entry| &entry.segment);
+    let active = opened.segments.last();
     let end = PublishedEnd {
         topic_id: opened.place.topic_id,
         partition: opened.place.partition,
@@ -389,21 +384,15 @@ pub(super) fn new_partition(
     config: &Arc<TopicConfig>,
 ) -> Result<Partition> {
     let dir = partition_dir(&engine.dir, &topic_partition);
-    let segment = Segment::open(
-        &*engine.storage,
-        &dir,
-        Offset::ZERO,
-        SegmentEnd::default(),
-        OpenMode::Write,
-        config.index_interval_bytes,
-    )?;
-    let append_time = Timestamp::from_millis(i64::MIN);
+    let empty = SegmentSpec::empty(Offset::ZERO);
+    let interval = config.index_interval_bytes;
+    let segment = Segment::open(&*engine.storage, &dir, &empty, OpenMode::Write, interval)?;
     let partition = topic_partition.partition;
     let opened = OpenedPartition {
         topic_partition,
         place: Place { store_id: engine.store_id, topic_id, partition },
         start: Offset::ZERO,
-        segments: vec![SegmentEntry { segment: Arc::new(segment), append_time }],
+        segments: vec![Arc::new(segment)],
     };
     finish_partition(&engine.dir, opened, config, published)
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::batch::{BatchHeader, Place};
 use crate::error::{Error, Result};
 use crate::journal::{JournaledBatch, Replay};
-use crate::segment::{Segment, SegmentEnd, scan};
-use crate::types::{Offset, PartitionId, TopicPartition};
+use crate::segment::{Publication, Segment, SegmentEnd, scan};
+use crate::types::{Offset, PartitionId, Timestamp, TopicPartition};
 
 /// What opening a store found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,6 +41,9 @@ pub(super) struct Recovering {
     pub(super) place: Place,
     pub(super) segment: Arc<Segment>,
     pub(super) segment_bytes: u32,
+    /// When this recovery is: what comes back is taken to have been appended now, so that
+    /// retention by time rather keeps too much.
+    pub(super) now: Timestamp,
 }
 
 impl Recovering {
@@ -53,7 +56,10 @@ impl Recovering {
     pub(super) fn keep_whole_batches(&self, report: &mut RecoveryReport) -> Result<()> {
         let begin = self.segment.end();
         let found = scan(&self.segment, begin, &self.place)?;
-        self.segment.publish(begin, found.end);
+        if found.end != begin {
+            self.segment.extend(found.end);
+            self.segment.note_append(self.now);
+        }
         if found.torn_bytes > 0 {
             report.torn.push(TornTail {
                 topic_partition: self.topic_partition.clone(),
@@ -86,7 +92,9 @@ impl Recovering {
         let end = SegmentEnd { relative_offset, position };
         self.segment.reserve(position, self.segment_bytes)?;
         self.segment.write(begin.position, bytes)?;
-        self.segment.publish(begin, end);
+        let max_timestamp = header.max_timestamp;
+        let append_time = self.now;
+        self.segment.publish(&Publication { begin, end, max_timestamp, append_time });
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use crate::batch::Place;
+use crate::checkpoint::CheckpointFiles;
 use crate::clock::Clock;
 use crate::config::TopicConfig;
 use crate::engine::files::read_store_file;
@@ -14,15 +15,13 @@ use crate::engine::open::reader_side;
 use crate::engine::state::{Engine, Side};
 use crate::error::{Error, Result};
 use crate::group::OffsetsCache;
-use crate::partition::{Partition, PartitionParts, SegmentEntry, partition_dir};
+use crate::partition::{Partition, PartitionParts, partition_dir};
 use crate::published::{PublishedEnd, read_published};
-use crate::segment::{Segment, SegmentEnd, SegmentFile, parse_file_name};
+use crate::segment::{Segment, SegmentSpec};
 use crate::signal::Signal;
 use crate::storage::{OpenMode, Storage};
 use crate::topic::{Topic, TopicFile, topics_dir};
-use crate::types::{Offset, PartitionId, Timestamp, TopicName, TopicPartition};
-
-type Ends = BTreeMap<(u64, PartitionId), PublishedEnd>;
+use crate::types::{PartitionId, TopicName, TopicPartition};
 
 /// Opens the store in the folder without a lock and without writing anything.
 pub(crate) fn open_read_only(
@@ -47,15 +46,53 @@ pub(crate) fn open_read_only(
     Ok(engine)
 }
 
+/// How often a look is taken again when the writer changed the files in the middle of one.
+const REFRESH_ATTEMPTS: usize = 20;
+
+/// What the writer's files say at one moment.
+struct Seen {
+    /// By topic id and partition: how far it is published.
+    ends: BTreeMap<(u64, PartitionId), PublishedEnd>,
+    /// By topic id and partition: which segments there are.
+    segments: BTreeMap<(u64, PartitionId), Vec<SegmentSpec>>,
+}
+
+/// What looking at a topic gives.
+enum Look {
+    /// The topic as it is now.
+    Topic(Topic),
+    /// Not there yet, or not there any more.
+    Nothing,
+    /// The files changed while they were looked at.
+    Changed,
+}
+
 impl Engine {
     /// Takes up what the writer has published since; nothing to do for the writer itself.
     pub(crate) fn refresh(&self) -> Result<()> {
         let Side::Reader(refreshing) = &self.side else { return Ok(()) };
         let _refreshing = refreshing.lock();
+        for _ in 0..REFRESH_ATTEMPTS {
+            if self.look()? {
+                break;
+            }
+        }
+        self.load_offsets()
+    }
+
+    /// Looks at all topics; false if some changed in the middle and are as they were before.
+    fn look(&self) -> Result<bool> {
         let storage = &*self.storage;
+        // First how far, then what there is: the files hold at least what was published.
         let published = read_published(storage, &self.dir, self.store_id)?;
-        let ends: Ends = published.into_iter().map(|e| ((e.topic_id, e.partition), e)).collect();
+        let checkpoint = CheckpointFiles::open(storage, &self.dir, OpenMode::Read)?.read()?;
+        let marks = checkpoint.partitions.into_iter();
+        let seen = Seen {
+            ends: published.into_iter().map(|e| ((e.topic_id, e.partition), e)).collect(),
+            segments: marks.map(|m| ((m.topic_id, m.partition), m.segments)).collect(),
+        };
         let dir = topics_dir(&self.dir);
+        let mut whole = true;
         let mut topics = BTreeMap::new();
         for file_name in storage.list(&dir).map_err(|e| Error::io("list", &dir, e))? {
             let Ok(name) = TopicName::new(&file_name) else { continue };
@@ -63,91 +100,90 @@ impl Engine {
             let Ok(file) = TopicFile::read(storage, &self.dir, &file_name) else { continue };
             let known = self.topics.read().get(&name).map(Arc::clone);
             let known = known.filter(|topic| topic.id == file.id);
-            if let Some(topic) = self.refresh_topic(&name, &file, known.as_deref(), &ends)? {
-                topics.insert(name, Arc::new(topic));
+            match self.look_at(&name, &file, known.as_deref(), &seen)? {
+                Look::Topic(topic) => drop(topics.insert(name, Arc::new(topic))),
+                Look::Nothing => {}
+                Look::Changed => {
+                    whole = false;
+                    topics.extend(known.map(|known| (name, known)));
+                }
             }
         }
         *self.topics.write() = topics;
-        self.load_offsets()
+        Ok(whole)
     }
 
-    fn refresh_topic(
+    fn look_at(
         &self,
         name: &TopicName,
         file: &TopicFile,
         known: Option<&Topic>,
-        ends: &Ends,
-    ) -> Result<Option<Topic>> {
+        seen: &Seen,
+    ) -> Result<Look> {
         let config = Arc::new(TopicConfig::parse(&file.configs)?);
         let mut partitions = Vec::new();
         for number in 0..file.partitions {
             let partition = PartitionId::new(number);
             // Between a topic's file and its first publication there is nothing to see.
-            let Some(end) = ends.get(&(file.id, partition)) else { return Ok(None) };
+            let Some(end) = seen.ends.get(&(file.id, partition)) else { return Ok(Look::Nothing) };
             let known = known.and_then(|topic| topic.partition(partition).ok());
             let topic_partition = TopicPartition::new(name.clone(), partition);
-            partitions.push(match known.filter(|known| is_current(known, end)) {
+            let specs = seen.segments.get(&(file.id, partition)).map_or(&[][..], Vec::as_slice);
+            let specs = published_segments(specs, end);
+            partitions.push(match known.filter(|known| is_current(known, end, &specs)) {
                 Some(known) => {
                     if let Some(active) = known.segments().last() {
-                        active.segment.extend(end.segment_end);
+                        active.extend(end.segment_end);
                     }
                     Arc::clone(known)
                 }
-                None => match self.open_view(topic_partition, known, end, &config) {
-                    Ok(partition) => Arc::new(partition),
+                None => match self.open_view(topic_partition, known, end, &specs, &config) {
+                    Ok(Some(partition)) => Arc::new(partition),
+                    Ok(None) => return Ok(Look::Changed),
                     Err(Error::Io { source, .. })
                         if source.kind() == std::io::ErrorKind::NotFound =>
                     {
-                        return Ok(None);
+                        return Ok(Look::Changed);
                     }
                     Err(error) => return Err(error),
                 },
             });
         }
-        Ok(Some(Topic { name: name.clone(), id: file.id, config, partitions }))
+        Ok(Look::Topic(Topic { name: name.clone(), id: file.id, config, partitions }))
     }
 
     /// Opens the segments up to the published one. Those that are open already stay the same
-    /// objects: readers are in the middle of them.
+    /// objects: readers are in the middle of them. `None` if the checkpoint is of another moment
+    /// than the publication.
     fn open_view(
         &self,
         topic_partition: TopicPartition,
         known: Option<&Arc<Partition>>,
         published: &PublishedEnd,
+        specs: &[SegmentSpec],
         config: &Arc<TopicConfig>,
-    ) -> Result<Partition> {
+    ) -> Result<Option<Partition>> {
+        let has_active = specs.last().map(|spec| spec.id.base) == Some(published.segment_base);
+        if !has_active {
+            return Ok(None);
+        }
         let dir = partition_dir(&self.dir, &topic_partition);
-        let names = self.storage.list(&dir).map_err(|e| Error::io("list", &dir, e))?;
-        let logs = names.iter().filter_map(|name| parse_file_name(name));
-        let mut bases: Vec<Offset> = logs
-            .filter(|(base, file)| *file == SegmentFile::Log && *base <= published.segment_base)
-            .map(|(base, _)| base)
-            .collect();
-        bases.sort_unstable();
         let open = known.map(|known| known.segments()).unwrap_or_default();
         let mut segments = Vec::new();
-        for (index, &base) in bases.iter().enumerate() {
-            let known = open.iter().find(|entry| entry.segment.base() == base);
-            let segment = match known {
-                Some(entry) => Arc::clone(&entry.segment),
-                None => Arc::new(self.open_segment(&dir, base, config)?),
+        for spec in specs {
+            let segment = match open.iter().find(|segment| segment.id() == spec.id) {
+                Some(segment) => Arc::clone(segment),
+                None => {
+                    let interval = config.index_interval_bytes;
+                    let mode = OpenMode::Read;
+                    Arc::new(Segment::open(&*self.storage, &dir, spec, mode, interval)?)
+                }
             };
-            let end = match bases.get(index + 1) {
-                None => published.segment_end,
-                Some(next) => SegmentEnd {
-                    relative_offset: u32::try_from(*next - base).unwrap_or(u32::MAX),
-                    position: u32::try_from(segment.file_len()?).unwrap_or(u32::MAX),
-                },
-            };
-            segment.extend(end);
+            segment.extend(spec.end);
             segment.load_index(&*self.storage);
-            let append_time = Timestamp::from_millis(i64::MIN);
-            segments.push(SegmentEntry { segment, append_time });
+            segments.push(segment);
         }
-        if segments.is_empty() {
-            return Err(Error::io("open", &dir, std::io::ErrorKind::NotFound.into()));
-        }
-        Ok(Partition::new(PartitionParts {
+        Ok(Some(Partition::new(PartitionParts {
             place: Place {
                 store_id: self.store_id,
                 topic_id: published.topic_id,
@@ -159,19 +195,23 @@ impl Engine {
             start: published.start,
             segments,
             slot: None,
-        }))
-    }
-
-    fn open_segment(&self, dir: &Path, base: Offset, config: &TopicConfig) -> Result<Segment> {
-        let end = SegmentEnd::default();
-        let interval = config.index_interval_bytes;
-        Segment::open(&*self.storage, dir, base, end, OpenMode::Read, interval)
+        })))
     }
 }
 
+/// The segments of a checkpoint up to the one that is published as active, which goes as far as
+/// it is published.
+fn published_segments(specs: &[SegmentSpec], published: &PublishedEnd) -> Vec<SegmentSpec> {
+    let up_to = specs.iter().filter(|spec| spec.id.base <= published.segment_base);
+    let mut specs: Vec<SegmentSpec> = up_to.copied().collect();
+    if let Some(active) = specs.last_mut() {
+        active.end = published.segment_end;
+    }
+    specs
+}
+
 /// Whether only the end of the active segment may have moved.
-fn is_current(known: &Partition, end: &PublishedEnd) -> bool {
-    let segments = known.segments();
-    let active = segments.last().map(|entry| entry.segment.base());
-    known.start() == end.start && active == Some(end.segment_base)
+fn is_current(known: &Partition, end: &PublishedEnd, specs: &[SegmentSpec]) -> bool {
+    let known_ids = known.segments().into_iter().map(|segment| segment.id());
+    known.start() == end.start && known_ids.eq(specs.iter().map(|spec| spec.id))
 }

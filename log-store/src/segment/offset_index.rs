@@ -1,28 +1,43 @@
-//! The sparse index of a segment: every few kilobytes, which offset begins at which position.
+//! The sparse index of a segment: every few kilobytes, which offset begins at which position, and
+//! how late the records before it are.
 //!
 //! It is a cache. A lookup gives a batch at or before the wanted one, and the reader goes on from
 //! there by the batches themselves; an index that is short, or missing, makes that longer and
-//! never wrong. On disk it carries a checksum; a file that does not match is dropped.
+//! never wrong. On disk it is two files with a checksum each, `.index` and `.timeindex`; if one
+//! does not match, both are dropped.
 
+use crate::segment::index_entry::{Entry, checksum};
+use crate::segment::time_index;
 use crate::types::Offset;
 
 /// Bytes of an entry, as in Kafka: relative offset and position, four each.
 const ENTRY_BYTES: usize = 8;
-/// Bytes behind the entries: the position up to which they speak, and a checksum over all.
-const TRAILER_BYTES: usize = 8;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Entry {
-    relative_offset: u32,
-    position: u32,
+/// A batch, as far as an index goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IndexedBatch {
+    pub(crate) relative_offset: u32,
+    pub(crate) position: u32,
+    /// The position after it.
+    pub(crate) end: u32,
+    /// The latest timestamp in it.
+    pub(crate) max_timestamp: i64,
 }
 
 /// Entries by rising offset and position.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OffsetIndex {
     entries: Vec<Entry>,
     /// All batches before this position were considered.
     covered: u32,
+    /// The latest timestamp of those.
+    max_timestamp: i64,
+}
+
+impl Default for OffsetIndex {
+    fn default() -> Self {
+        Self { entries: Vec::new(), covered: 0, max_timestamp: i64::MIN }
+    }
 }
 
 impl OffsetIndex {
@@ -31,27 +46,44 @@ impl OffsetIndex {
         self.covered
     }
 
-    /// Considers the batch at `position`, which must be [`covered`](Self::covered), for an entry.
-    pub(crate) fn note(&mut self, relative_offset: u32, position: u32, end: u32, interval: u32) {
+    /// The latest timestamp of the batches that were considered.
+    pub(crate) fn max_timestamp(&self) -> i64 {
+        self.max_timestamp
+    }
+
+    /// Considers a batch, which must begin at [`covered`](Self::covered), for an entry.
+    pub(crate) fn note(&mut self, batch: &IndexedBatch, interval: u32) {
+        let IndexedBatch { relative_offset, position, .. } = *batch;
         if position != self.covered {
             return;
         }
         let last = self.entries.last().map_or(0, |entry| entry.position);
         if position > last && position - last >= interval {
-            self.entries.push(Entry { relative_offset, position });
+            let timestamp_before = self.max_timestamp;
+            self.entries.push(Entry { relative_offset, position, timestamp_before });
         }
-        self.covered = end;
+        self.covered = batch.end;
+        self.max_timestamp = self.max_timestamp.max(batch.max_timestamp);
     }
 
     /// The position of a batch that begins at or before the offset.
     pub(crate) fn lookup(&self, relative_offset: u32) -> u32 {
-        let after = self.entries.partition_point(|e| e.relative_offset <= relative_offset);
+        self.last_position(|entry| entry.relative_offset <= relative_offset)
+    }
+
+    /// The position of a batch before which every timestamp is earlier than `timestamp`.
+    pub(crate) fn lookup_time(&self, timestamp: i64) -> u32 {
+        self.last_position(|entry| entry.timestamp_before < timestamp)
+    }
+
+    fn last_position(&self, is_before: impl Fn(&Entry) -> bool) -> u32 {
+        let after = self.entries.partition_point(is_before);
         after.checked_sub(1).and_then(|i| self.entries.get(i)).map_or(0, |entry| entry.position)
     }
 
     /// The bytes of the `.index` file.
     pub(crate) fn encode(&self, base: Offset) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(self.entries.len() * ENTRY_BYTES + TRAILER_BYTES);
+        let mut bytes = Vec::with_capacity(self.entries.len() * ENTRY_BYTES + 8);
         for entry in &self.entries {
             bytes.extend_from_slice(&entry.relative_offset.to_be_bytes());
             bytes.extend_from_slice(&entry.position.to_be_bytes());
@@ -62,22 +94,35 @@ impl OffsetIndex {
         bytes
     }
 
-    /// Reads an `.index` file of a segment that is `segment_bytes` long; `None` on any doubt.
-    pub(crate) fn decode(base: Offset, bytes: &[u8], segment_bytes: u32) -> Option<Self> {
-        let (content, stored) = bytes.split_last_chunk::<4>()?;
+    /// The bytes of the `.timeindex` file.
+    pub(crate) fn encode_times(&self, base: Offset) -> Vec<u8> {
+        time_index::encode(base, &self.entries, self.max_timestamp)
+    }
+
+    /// Reads both files of a segment that is `segment_bytes` long; `None` on any doubt.
+    pub(crate) fn decode(
+        base: Offset,
+        index: &[u8],
+        times: &[u8],
+        segment_bytes: u32,
+    ) -> Option<Self> {
+        let (content, stored) = index.split_last_chunk::<4>()?;
         if checksum(base, content) != u32::from_be_bytes(*stored) {
             return None;
         }
         let (entries, covered) = content.split_last_chunk::<4>()?;
         let covered = u32::from_be_bytes(*covered);
         let (chunks, rest) = entries.as_chunks::<ENTRY_BYTES>();
-        let entries: Vec<Entry> = chunks.iter().map(|chunk| decode_entry(*chunk)).collect();
+        let mut entries: Vec<Entry> = chunks.iter().map(|chunk| decode_entry(*chunk)).collect();
         let rising = entries.windows(2).all(|pair| {
             matches!(pair, [a, b] if a.relative_offset < b.relative_offset && a.position < b.position)
         });
         let inside = entries.last().is_none_or(|entry| entry.position < covered);
-        let valid = rest.is_empty() && rising && inside && covered <= segment_bytes;
-        valid.then_some(Self { entries, covered })
+        if !rest.is_empty() || !rising || !inside || covered > segment_bytes {
+            return None;
+        }
+        let max_timestamp = time_index::decode_into(base, times, &mut entries)?;
+        Some(Self { entries, covered, max_timestamp })
     }
 }
 
@@ -85,25 +130,22 @@ fn decode_entry(chunk: [u8; ENTRY_BYTES]) -> Entry {
     let both = u64::from_be_bytes(chunk);
     let position = u32::try_from(both & u64::from(u32::MAX)).expect("masked to 32 bits");
     let relative_offset = u32::try_from(both >> 32).expect("shifted to 32 bits");
-    Entry { relative_offset, position }
-}
-
-fn checksum(base: Offset, bytes: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&base.value().to_be_bytes());
-    hasher.update(bytes);
-    hasher.finalize()
+    Entry { relative_offset, position, timestamp_before: i64::MIN }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::OffsetIndex;
+    use super::{IndexedBatch, OffsetIndex};
     use crate::types::Offset;
 
+    /// Batches of 10 offsets and 100 bytes; every third one is late.
     fn filled() -> OffsetIndex {
         let mut index = OffsetIndex::default();
         for batch in 0..100u32 {
-            index.note(batch * 10, batch * 100, (batch + 1) * 100, 250);
+            let max_timestamp = i64::from(batch) * 1_000 - if batch % 3 == 0 { 5_000 } else { 0 };
+            let (relative_offset, position) = (batch * 10, batch * 100);
+            let end = position + 100;
+            index.note(&IndexedBatch { relative_offset, position, end, max_timestamp }, 250);
         }
         index
     }
@@ -111,7 +153,7 @@ mod tests {
     #[test]
     fn a_lookup_gives_the_last_entry_at_or_before() {
         let index = filled();
-        assert_eq!(index.covered(), 10_000);
+        assert_eq!((index.covered(), index.max_timestamp()), (10_000, 98_000));
         for (relative_offset, position) in [(0, 0), (29, 0), (30, 300), (59, 300), (60, 600)] {
             assert_eq!(index.lookup(relative_offset), position, "{relative_offset}");
         }
@@ -119,27 +161,53 @@ mod tests {
     }
 
     #[test]
+    fn a_lookup_by_time_skips_only_batches_that_are_earlier() {
+        let index = filled();
+        for timestamp in -10_000..110_000 {
+            let position = index.lookup_time(timestamp);
+            for batch in 0..position / 100 {
+                let late = if batch % 3 == 0 { 5_000 } else { 0 };
+                assert!(i64::from(batch) * 1_000 - late < timestamp, "{timestamp}: {batch}");
+            }
+        }
+        assert_eq!(index.lookup_time(110_000), 9_900);
+    }
+
+    #[test]
     fn a_batch_out_of_line_is_not_noted() {
         let mut index = filled();
         let before = index.clone();
-        index.note(5_000, 12_000, 13_000, 250);
+        let batch = IndexedBatch {
+            relative_offset: 5_000,
+            position: 12_000,
+            end: 13_000,
+            max_timestamp: i64::MAX,
+        };
+        index.note(&batch, 250);
         assert_eq!(index, before);
     }
 
     #[test]
-    fn the_file_gives_the_same_index_back_and_every_damage_drops_it() {
+    fn the_files_give_the_same_index_back_and_every_damage_drops_it() {
         let (index, base) = (filled(), Offset::new(77));
-        let bytes = index.encode(base);
-        assert_eq!(OffsetIndex::decode(base, &bytes, 10_000), Some(index));
-        assert_eq!(OffsetIndex::decode(Offset::new(78), &bytes, 10_000), None);
-        assert_eq!(OffsetIndex::decode(base, &bytes, 9_999), None, "longer than its segment");
-        for bit in 0..bytes.len() * 8 {
-            let mut bad = bytes.clone();
-            bad[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(OffsetIndex::decode(base, &bad, 10_000), None, "bit {bit}");
-        }
-        for len in 0..bytes.len() {
-            assert_eq!(OffsetIndex::decode(base, &bytes[..len], 10_000), None, "length {len}");
+        let files = [index.encode(base), index.encode_times(base)];
+        let decode = |base, files: &[Vec<u8>; 2], bytes| {
+            OffsetIndex::decode(base, &files[0], &files[1], bytes)
+        };
+        assert_eq!(decode(base, &files, 10_000), Some(index));
+        assert_eq!(decode(Offset::new(78), &files, 10_000), None);
+        assert_eq!(decode(base, &files, 9_999), None, "longer than its segment");
+        for file in 0..2 {
+            for bit in 0..files[file].len() * 8 {
+                let mut bad = files.clone();
+                bad[file][bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(decode(base, &bad, 10_000), None, "file {file}, bit {bit}");
+            }
+            for len in 0..files[file].len() {
+                let mut bad = files.clone();
+                bad[file].truncate(len);
+                assert_eq!(decode(base, &bad, 10_000), None, "file {file}, length {len}");
+            }
         }
     }
 }

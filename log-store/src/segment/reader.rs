@@ -3,8 +3,9 @@
 use crate::batch::{BatchHeader, Fault, HEADER_BYTES, Place};
 use crate::error::{Error, Result};
 use crate::record::{RecordBatch, RecordSpans};
+use crate::segment::offset_index::IndexedBatch;
 use crate::segment::state::Segment;
-use crate::types::{Offset, TopicPartition};
+use crate::types::{Offset, Timestamp, TopicPartition};
 
 /// How much one read returns, but for a batch that is larger alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,42 @@ impl Segment {
         Ok(position)
     }
 
+    /// The first offset from `from` on whose record has this timestamp or a later one, if there
+    /// is one.
+    pub(crate) fn offset_for_time(
+        &self,
+        timestamp: Timestamp,
+        from: Offset,
+        place: &Place,
+        topic_partition: &TopicPartition,
+    ) -> Result<Option<Offset>> {
+        self.complete_index(topic_partition)?;
+        let mut position = {
+            let cache = self.index.read();
+            if cache.index.max_timestamp() < timestamp.as_millis() {
+                return Ok(None);
+            }
+            cache.index.lookup_time(timestamp.as_millis())
+        };
+        let end = self.end().position;
+        while position < end {
+            let header = self.header(position, topic_partition)?;
+            let next = self.after(position, &header, topic_partition)?;
+            if header.max_timestamp >= timestamp && header.next_offset() > from {
+                let limits = ReadLimits { bytes_max: header.bytes_len, records_max: 1 };
+                let read = self.read(position, from, limits, place, topic_partition)?;
+                let records = read.0.as_ref().into_iter().flat_map(RecordBatch::iter);
+                let found =
+                    records.filter(|record| record.timestamp >= timestamp).map(|r| r.offset);
+                if let Some(offset) = found.min() {
+                    return Ok(Some(offset));
+                }
+            }
+            position = next;
+        }
+        Ok(None)
+    }
+
     /// Reads records from `from` on, beginning at the batch at `position`. Returns them, if there
     /// are any, and where to go on.
     pub(crate) fn read(
@@ -48,7 +85,7 @@ impl Segment {
         let mut position = position;
         while position < end {
             let available = (end - position) as usize;
-            let wanted = limits.bytes_max.min(STEP_BYTES_MAX).clamp(HEADER_BYTES, available);
+            let wanted = limits.bytes_max.clamp(HEADER_BYTES, STEP_BYTES_MAX).min(available);
             let mut chunk = self.bytes(position, wanted)?;
             if let Ok(header) = BatchHeader::parse(&chunk)
                 && header.bytes_len > chunk.len()
@@ -85,7 +122,13 @@ impl Segment {
             let header = self.header(position, topic_partition)?;
             let relative = u32::try_from(header.base_offset - self.base()).unwrap_or(u32::MAX);
             let next = self.after(position, &header, topic_partition)?;
-            cache.index.note(relative, position, next, self.index_interval());
+            let batch = IndexedBatch {
+                relative_offset: relative,
+                position,
+                end: next,
+                max_timestamp: header.max_timestamp.as_millis(),
+            };
+            cache.index.note(&batch, self.index_interval());
             position = next;
         }
         Ok(())

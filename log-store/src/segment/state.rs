@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
 use crate::error::{Error, Result};
-use crate::segment::name::{index_file_name, log_file_name};
-use crate::segment::offset_index::OffsetIndex;
+use crate::segment::name::{SegmentFile, SegmentId};
+use crate::segment::offset_index::{IndexedBatch, OffsetIndex};
 use crate::storage::{OpenMode, Storage, StorageFile};
-use crate::types::Offset;
+use crate::types::{Offset, Timestamp};
 
 /// The first step by which a segment's space grows; each step doubles it.
 const RESERVE_BYTES_MIN: u64 = 64 << 10;
@@ -43,7 +43,9 @@ impl SegmentEnd {
 /// An open segment. Writers extend it beyond its published end; readers stay below.
 #[derive(Debug)]
 pub(crate) struct Segment {
-    base: Offset,
+    id: SegmentId,
+    clean_since: Option<Timestamp>,
+    append_time_ms: AtomicI64,
     path: PathBuf,
     file: Arc<dyn StorageFile>,
     end: AtomicU64,
@@ -61,35 +63,86 @@ pub(super) struct IndexCache {
     pub(super) loaded: bool,
 }
 
+/// What a segment is known by before it is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SegmentSpec {
+    pub(crate) id: SegmentId,
+    /// How far readers may look.
+    pub(crate) end: SegmentEnd,
+    /// The time of the last append to it.
+    pub(crate) append_time: Timestamp,
+    /// When it was compacted first; none if it has not been.
+    pub(crate) clean_since: Option<Timestamp>,
+}
+
+impl SegmentSpec {
+    /// A segment that nothing was written to.
+    pub(crate) fn empty(base: Offset) -> Self {
+        Self {
+            id: SegmentId::first(base),
+            end: SegmentEnd::default(),
+            append_time: Timestamp::from_millis(i64::MIN),
+            clean_since: None,
+        }
+    }
+}
+
+/// A batch that readers may see from now on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Publication {
+    pub(crate) begin: SegmentEnd,
+    pub(crate) end: SegmentEnd,
+    /// The latest timestamp in it.
+    pub(crate) max_timestamp: Timestamp,
+    /// When it was appended.
+    pub(crate) append_time: Timestamp,
+}
+
 impl Segment {
-    /// Opens the segment file of `base` in the partition's folder. What lies beyond `end` is not
-    /// looked at.
+    /// Opens a segment's file in the partition's folder. What lies beyond its end is not looked
+    /// at.
     pub(crate) fn open(
         storage: &dyn Storage,
         dir: &Path,
-        base: Offset,
-        end: SegmentEnd,
+        spec: &SegmentSpec,
         mode: OpenMode,
         index_interval: u32,
     ) -> Result<Self> {
-        let path = dir.join(log_file_name(base));
+        let path = dir.join(spec.id.file_name(SegmentFile::Log));
         let file = storage.open(&path, mode).map_err(|e| Error::io("open", &path, e))?;
         let len = file.size().map_err(|e| Error::io("read", &path, e))?;
         Ok(Self {
-            base,
+            id: spec.id,
+            clean_since: spec.clean_since,
+            append_time_ms: AtomicI64::new(spec.append_time.as_millis()),
             path,
             file,
-            end: AtomicU64::new(end.pack()),
-            synced: AtomicU64::new(end.pack()),
+            end: AtomicU64::new(spec.end.pack()),
+            synced: AtomicU64::new(spec.end.pack()),
             reserved: AtomicU64::new(len),
             index_interval,
             index: RwLock::new(IndexCache::default()),
         })
     }
 
+    /// What it is known by.
+    pub(crate) fn id(&self) -> SegmentId {
+        self.id
+    }
+
     /// Its first offset.
     pub(crate) fn base(&self) -> Offset {
-        self.base
+        self.id.base
+    }
+
+    /// The time of the last append to it.
+    pub(crate) fn append_time(&self) -> Timestamp {
+        Timestamp::from_millis(self.append_time_ms.load(Ordering::Acquire))
+    }
+
+    /// When it was compacted first; none if it has not been.
+    pub(crate) fn clean_since(&self) -> Option<Timestamp> {
+        self.clean_since
     }
 
     /// The file with the batches.
@@ -104,7 +157,7 @@ impl Segment {
 
     /// The offset after the last one that readers may look at.
     pub(crate) fn end_offset(&self) -> Offset {
-        self.base + u64::from(self.end().relative_offset)
+        self.base() + u64::from(self.end().relative_offset)
     }
 
     pub(super) fn file(&self) -> &dyn StorageFile {
@@ -142,15 +195,25 @@ impl Segment {
         self.file.write(u64::from(position), batch).map_err(|e| Error::io("write", &self.path, e))
     }
 
-    /// Lets readers see everything up to `end`, and considers the batch that ends there and
-    /// begins at `begin` for the index.
-    pub(crate) fn publish(&self, begin: SegmentEnd, end: SegmentEnd) {
+    /// Lets readers see everything up to the end of a batch, and considers it for the index.
+    pub(crate) fn publish(&self, batch: &Publication) {
         // A reader that is filling the index takes this batch in itself.
         if let Some(mut cache) = self.index.try_write() {
-            let interval = self.index_interval;
-            cache.index.note(begin.relative_offset, begin.position, end.position, interval);
+            let indexed = IndexedBatch {
+                relative_offset: batch.begin.relative_offset,
+                position: batch.begin.position,
+                end: batch.end.position,
+                max_timestamp: batch.max_timestamp.as_millis(),
+            };
+            cache.index.note(&indexed, self.index_interval);
         }
-        self.end.store(end.pack(), Ordering::Release);
+        self.note_append(batch.append_time);
+        self.end.store(batch.end.pack(), Ordering::Release);
+    }
+
+    /// Notes an append at that time.
+    pub(crate) fn note_append(&self, append_time: Timestamp) {
+        self.append_time_ms.fetch_max(append_time.as_millis(), Ordering::AcqRel);
     }
 
     /// Lets readers see everything up to `end`, as another process has published it.
@@ -187,14 +250,19 @@ impl Segment {
     /// and a failure costs no more than a scan later on.
     pub(crate) fn save_index(&self, storage: &dyn Storage) {
         let Some(dir) = self.path.parent() else { return };
-        let bytes = self.index.read().index.encode(self.base);
-        let path = dir.join(index_file_name(self.base));
-        let saved = storage.open(&path, OpenMode::Create).and_then(|file| {
-            file.truncate(0)?;
-            file.write(0, &bytes)
-        });
-        if let Err(error) = saved {
-            tracing::warn!(path = %path.display(), %error, "an offset index was not saved");
+        let (index, times) = {
+            let cache = self.index.read();
+            (cache.index.encode(self.base()), cache.index.encode_times(self.base()))
+        };
+        for (kind, bytes) in [(SegmentFile::OffsetIndex, index), (SegmentFile::TimeIndex, times)] {
+            let path = dir.join(self.id.file_name(kind));
+            let saved = storage.open(&path, OpenMode::Create).and_then(|file| {
+                file.truncate(0)?;
+                file.write(0, &bytes)
+            });
+            if let Err(error) = saved {
+                tracing::warn!(path = %path.display(), %error, "an index was not saved");
+            }
         }
     }
 
@@ -205,16 +273,34 @@ impl Segment {
             return;
         }
         let Some(dir) = self.path.parent() else { return };
-        let read = || -> std::io::Result<_> {
-            let file = storage.open(&dir.join(index_file_name(self.base)), OpenMode::Read)?;
+        let read = |kind| -> std::io::Result<_> {
+            let file = storage.open(&dir.join(self.id.file_name(kind)), OpenMode::Read)?;
             let len = usize::try_from(file.size()?).unwrap_or(usize::MAX);
             file.read(0, len)
         };
-        let Ok(bytes) = read() else { return };
-        match OffsetIndex::decode(self.base, &bytes, self.end().position) {
+        let (Ok(index), Ok(times)) = (read(SegmentFile::OffsetIndex), read(SegmentFile::TimeIndex))
+        else {
+            return;
+        };
+        match OffsetIndex::decode(self.base(), &index, &times, self.end().position) {
             Some(index) if index.covered() >= cache.index.covered() => cache.index = index,
             Some(_) => {}
             None => tracing::warn!(path = %self.path.display(), "its index is invalid: rebuilding"),
         }
+    }
+
+    /// Removes the files of a segment that no checkpoint knows any more.
+    pub(crate) fn remove_files(&self, storage: &dyn Storage) -> Result<()> {
+        let Some(dir) = self.path.parent() else { return Ok(()) };
+        for kind in SegmentFile::ALL {
+            let path = dir.join(self.id.file_name(kind));
+            match storage.remove(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", &path, error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 }

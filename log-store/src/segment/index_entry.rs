@@ -1,0 +1,20 @@
+//! What the two index files of a segment have in common.
+
+use crate::types::Offset;
+
+/// A place where a batch begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) relative_offset: u32,
+    pub(super) position: u32,
+    /// The latest timestamp of all batches before.
+    pub(super) timestamp_before: i64,
+}
+
+/// The checksum of an index file, which is valid for its segment only.
+pub(super) fn checksum(base: Offset, bytes: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&base.value().to_be_bytes());
+    hasher.update(bytes);
+    hasher.finalize()
+}
