@@ -26,6 +26,8 @@ const PREFIX_BYTES: usize = 10;
 /// How the session that wrote a checkpoint acknowledged appends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Redo {
+    /// Every append is in the journal, and was durable there before it was anywhere else.
+    SyncedJournal,
     /// Every append is in the journal.
     Journal,
     /// Only transactions are; plain appends went to their segments.
@@ -46,6 +48,8 @@ pub(crate) struct Checkpoint {
     pub(crate) boot_id: String,
     /// Where a replay of the journal begins.
     pub(crate) journal: JournalMark,
+    /// How long the journal's file is.
+    pub(crate) journal_bytes: u64,
     /// The id that the next new topic gets.
     pub(crate) next_topic_id: u64,
     pub(crate) partitions: Vec<PartitionMark>,
@@ -71,12 +75,14 @@ impl Checkpoint {
         content.push(match self.redo {
             Redo::Journal => 0,
             Redo::Segments => 1,
+            Redo::SyncedJournal => 2,
         });
         content.extend_from_slice(&self.epoch.to_be_bytes());
         assert!(put_string(&mut content, &self.boot_id), "a boot id is a short word");
         content.extend_from_slice(&self.journal.position.to_be_bytes());
         content.extend_from_slice(&self.journal.sequence.to_be_bytes());
         content.extend_from_slice(&self.journal.durable_sequence.to_be_bytes());
+        content.extend_from_slice(&self.journal_bytes.to_be_bytes());
         content.extend_from_slice(&self.next_topic_id.to_be_bytes());
         put_count(&mut content, self.partitions.len());
         for partition in &self.partitions {
@@ -109,6 +115,7 @@ impl Checkpoint {
         let redo = match fields.u8()? {
             0 => Redo::Journal,
             1 => Redo::Segments,
+            2 => Redo::SyncedJournal,
             _ => return None,
         };
         let epoch = fields.u32()?;
@@ -118,6 +125,7 @@ impl Checkpoint {
             sequence: fields.u64()?,
             durable_sequence: fields.u64()?,
         };
+        let journal_bytes = fields.u64()?;
         let next_topic_id = fields.u64()?;
         let mut partitions = Vec::new();
         for _ in 0..fields.u32()? {
@@ -130,6 +138,7 @@ impl Checkpoint {
             epoch,
             boot_id,
             journal,
+            journal_bytes,
             next_topic_id,
             partitions,
         })
@@ -166,21 +175,39 @@ pub(crate) struct CheckpointFiles {
 #[derive(Debug)]
 struct Slot {
     path: PathBuf,
-    file: Arc<dyn StorageFile>,
+    /// None where the file is missing and this process only reads.
+    file: Option<Arc<dyn StorageFile>>,
 }
 
 impl CheckpointFiles {
-    /// Opens both files in the store's folder, creating them with `OpenMode::Create`.
+    /// Opens both files in the store's folder. A missing one is made anew by a writer: the other
+    /// one stands in for it.
     pub(crate) fn open(storage: &dyn Storage, dir: &Path, mode: OpenMode) -> Result<Self> {
         let slot = |name: &str| -> Result<Slot> {
             let path = dir.join(name);
-            let file = storage.open(&path, mode).map_err(|e| Error::io("open", &path, e))?;
-            if mode == OpenMode::Create {
-                file.reserve(RESERVE_BYTES).map_err(|e| Error::io("reserve space in", &path, e))?;
-            }
+            let file = match storage.open(&path, mode) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => match mode {
+                    OpenMode::Read => None,
+                    OpenMode::Write | OpenMode::Create => {
+                        let created = storage.open(&path, OpenMode::Create);
+                        Some(created.map_err(|e| Error::io("create", &path, e))?)
+                    }
+                },
+                opened => Some(opened.map_err(|e| Error::io("open", &path, e))?),
+            };
             Ok(Slot { path, file })
         };
         Ok(Self { slots: [slot("checkpoint.0")?, slot("checkpoint.1")?] })
+    }
+
+    /// Makes the files, with their first space.
+    pub(crate) fn create(storage: &dyn Storage, dir: &Path) -> Result<Self> {
+        let files = Self::open(storage, dir, OpenMode::Create)?;
+        for Slot { path, file } in &files.slots {
+            let reserved = file.as_ref().map_or(Ok(()), |file| file.reserve(RESERVE_BYTES));
+            reserved.map_err(|e| Error::io("reserve space in", path, e))?;
+        }
+        Ok(files)
     }
 
     /// Writes a checkpoint over the older one and makes it durable.
@@ -189,9 +216,10 @@ impl CheckpointFiles {
         let slot = if checkpoint.generation.is_multiple_of(2) { even } else { odd };
         let bytes = checkpoint.encode();
         let len = (bytes.len() as u64).next_multiple_of(RESERVE_BYTES);
-        slot.file.reserve(len).map_err(|e| Error::io("reserve space in", &slot.path, e))?;
-        slot.file.write(0, &bytes).map_err(|e| Error::io("write", &slot.path, e))?;
-        slot.file.sync().map_err(|e| Error::io("sync", &slot.path, e))
+        let file = slot.file.as_ref().expect("a writer has both files");
+        file.reserve(len).map_err(|e| Error::io("reserve space in", &slot.path, e))?;
+        file.write(0, &bytes).map_err(|e| Error::io("write", &slot.path, e))?;
+        file.sync().map_err(|e| Error::io("sync", &slot.path, e))
     }
 
     /// The newer of the checkpoints that are whole.
@@ -217,9 +245,9 @@ impl CheckpointFiles {
 impl Slot {
     fn read(&self) -> Result<Option<Checkpoint>> {
         let failed = |e| Error::io("read", &self.path, e);
-        let len = self.file.size().map_err(failed)?;
-        let len = usize::try_from(len).unwrap_or(usize::MAX);
-        let bytes = self.file.read(0, len).map_err(failed)?;
+        let Some(file) = &self.file else { return Ok(None) };
+        let len = usize::try_from(file.size().map_err(failed)?).unwrap_or(usize::MAX);
+        let bytes = file.read(0, len).map_err(failed)?;
         let mut fields = Fields::new(&bytes);
         if fields.u32() != Some(MAGIC) {
             return Ok(None);
@@ -263,6 +291,7 @@ mod tests {
             epoch: 3,
             boot_id: "boot".to_owned(),
             journal: JournalMark { position: 512, sequence: 9, durable_sequence: 8 },
+            journal_bytes: 1 << 20,
             next_topic_id: 4,
             partitions: vec![PartitionMark {
                 topic_id: 1,
@@ -274,7 +303,7 @@ mod tests {
     }
 
     fn files(storage: &MemoryStorage) -> CheckpointFiles {
-        CheckpointFiles::open(storage, Path::new(""), OpenMode::Create).unwrap()
+        CheckpointFiles::create(storage, Path::new("")).unwrap()
     }
 
     #[test]

@@ -247,7 +247,7 @@ impl Partition {
             let found = segments.get(after.saturating_sub(1));
             Arc::clone(found.expect("a partition has an active segment"))
         };
-        let position = segment.seek(offset, &self.topic_partition)?;
+        let position = segment.seek(offset, &self.place, &self.topic_partition)?;
         Ok(Cursor { segment, offset, position })
     }
 

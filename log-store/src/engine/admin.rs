@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::config::TopicConfig;
-use crate::engine::open::{DELETED_SUFFIX, create_partition_files, new_partition};
+use crate::engine::opening::DELETED_SUFFIX;
+use crate::engine::partition_files::{create_partition_files, new_partition};
 use crate::engine::state::{Engine, Writer};
 use crate::error::{Error, Result};
 use crate::log::{NewTopic, Watermarks};

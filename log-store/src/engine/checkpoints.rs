@@ -36,12 +36,14 @@ impl Engine {
             generation: side.generation,
             clean,
             redo: match writer.durability {
-                Durability::Sync | Durability::Interval(_) => Redo::Journal,
+                Durability::Sync => Redo::SyncedJournal,
+                Durability::Interval(_) => Redo::Journal,
                 Durability::Os => Redo::Segments,
             },
             epoch: side.epoch,
             boot_id: side.boot_id.clone(),
             journal: side.journal.recycled_mark(),
+            journal_bytes: side.journal.capacity(),
             next_topic_id: side.next_topic_id,
             partitions,
         })?;
@@ -117,7 +119,7 @@ impl Engine {
         let sealed = std::mem::replace(&mut appender.active, Arc::clone(&active));
         sealed.trim()?;
         sealed.sync()?;
-        sealed.save_index(&*self.storage);
+        sealed.save_index(&*self.storage, &partition.place);
         partition.push_segment(active);
         appender.next = SegmentEnd::default();
         // The checkpoint comes before the first byte in the new segment, so that a segment that
@@ -153,9 +155,12 @@ impl Engine {
             let active = Arc::clone(&partition.appender.lock().active);
             let trimmed = active.trim();
             trimmed.map_err(|error| writer.poison(&error))?;
-            active.save_index(&*self.storage);
+            active.save_index(&*self.storage, &partition.place);
         }
-        self.checkpoint(writer, &mut side, true).map_err(|error| writer.poison(&error))
+        // Twice, so that both files say the same: losing either of them is then of no matter.
+        let written = self.checkpoint(writer, &mut side, true);
+        let written = written.and_then(|()| self.checkpoint(writer, &mut side, true));
+        written.map_err(|error| writer.poison(&error))
     }
 }
 

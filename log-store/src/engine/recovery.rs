@@ -52,6 +52,12 @@ impl Recovering {
         self.segment.trim()
     }
 
+    /// How far whole batches go, the recovery point included.
+    pub(super) fn whole_end(&self) -> Result<Offset> {
+        let end = scan(&self.segment, self.segment.end(), &self.place)?.end;
+        Ok(self.segment.base() + u64::from(end.relative_offset))
+    }
+
     /// Keeps what whole batches lie behind the recovery point, and cuts off a torn one.
     pub(super) fn keep_whole_batches(&self, report: &mut RecoveryReport) -> Result<()> {
         let begin = self.segment.end();

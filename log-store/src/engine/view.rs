@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::batch::Place;
 use crate::checkpoint::CheckpointFiles;
 use crate::clock::Clock;
 use crate::config::TopicConfig;
 use crate::engine::files::read_store_file;
-use crate::engine::open::reader_side;
 use crate::engine::state::{Engine, Side};
 use crate::error::{Error, Result};
 use crate::group::OffsetsCache;
@@ -40,7 +39,7 @@ pub(crate) fn open_read_only(
         offsets: OffsetsCache::default(),
         signal: Signal::default(),
         topics: RwLock::new(BTreeMap::new()),
-        side: reader_side(),
+        side: Side::Reader(Mutex::new(())),
     };
     engine.refresh()?;
     Ok(engine)
@@ -169,6 +168,11 @@ impl Engine {
         }
         let dir = partition_dir(&self.dir, &topic_partition);
         let open = known.map(|known| known.segments()).unwrap_or_default();
+        let place = Place {
+            store_id: self.store_id,
+            topic_id: published.topic_id,
+            partition: topic_partition.partition,
+        };
         let mut segments = Vec::new();
         for spec in specs {
             let segment = match open.iter().find(|segment| segment.id() == spec.id) {
@@ -180,15 +184,11 @@ impl Engine {
                 }
             };
             segment.extend(spec.end);
-            segment.load_index(&*self.storage);
+            segment.load_index(&*self.storage, &place);
             segments.push(segment);
         }
         Ok(Some(Partition::new(PartitionParts {
-            place: Place {
-                store_id: self.store_id,
-                topic_id: published.topic_id,
-                partition: topic_partition.partition,
-            },
+            place,
             topic_partition,
             dir,
             config: Arc::clone(config),

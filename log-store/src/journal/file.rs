@@ -27,6 +27,8 @@ pub(crate) struct Journal {
     path: PathBuf,
     file: Arc<dyn StorageFile>,
     store_id: u128,
+    /// Entries of other epochs are none.
+    epoch: u32,
     capacity: u64,
     mark: JournalMark,
 }
@@ -46,11 +48,22 @@ impl Journal {
         storage: &dyn Storage,
         path: &Path,
         store_id: u128,
+        epoch: u32,
         mark: JournalMark,
     ) -> Result<Self> {
         let file = storage.open(path, OpenMode::Write).map_err(|e| Error::io("open", path, e))?;
         let capacity = file.size().map_err(|e| Error::io("read", path, e))?;
-        Ok(Self { path: path.to_owned(), file, store_id, capacity, mark })
+        Ok(Self { path: path.to_owned(), file, store_id, epoch, capacity, mark })
+    }
+
+    /// How long the file is.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// The error that an entry which was applied once is gone.
+    pub(crate) fn lost(&self) -> Error {
+        Error::LostDurableData { path: self.path.clone(), sequence: self.mark.sequence }
     }
 
     /// Where the next entry goes.
@@ -74,6 +87,11 @@ impl Journal {
         self.mark.position + entry.aligned_len() as u64 <= self.capacity
     }
 
+    /// Writes entries of another epoch from now on.
+    pub(crate) fn begin_epoch(&mut self, epoch: u32) {
+        self.epoch = epoch;
+    }
+
     /// Goes back to the front. The caller has a checkpoint that says so, and that is durable.
     pub(crate) fn recycle(&mut self) {
         self.mark.position = 0;
@@ -87,7 +105,7 @@ impl Journal {
     /// Writes an entry, which fits, and returns its sequence number. It is not durable yet.
     pub(crate) fn write(&mut self, entry: &mut EntryWriter) -> Result<u64> {
         let JournalMark { position, sequence, durable_sequence } = self.mark;
-        let bytes = entry.finish(self.store_id, sequence, durable_sequence);
+        let bytes = entry.finish(self.store_id, self.epoch, sequence, durable_sequence);
         self.file.write(position, bytes).map_err(|e| Error::io("write", &self.path, e))?;
         self.mark.position += bytes.len() as u64;
         self.mark.sequence += 1;
@@ -166,7 +184,7 @@ impl Journal {
         };
         let Some(header) = EntryHeader::parse(&read(HEADER_BYTES)?) else { return Ok(None) };
         let len = HEADER_BYTES + header.payload_len;
-        if len as u64 > available {
+        if len as u64 > available || header.epoch != self.epoch {
             return Ok(None);
         }
         let bytes = read(len)?;
@@ -224,7 +242,7 @@ mod tests {
     const START: JournalMark = JournalMark { position: 0, sequence: 1, durable_sequence: 0 };
 
     fn journal(storage: &MemoryStorage, mark: JournalMark) -> Journal {
-        Journal::open(storage, Path::new(PATH), 42, mark).unwrap()
+        Journal::open(storage, Path::new(PATH), 42, 1, mark).unwrap()
     }
 
     fn write(journal: &mut Journal, value: &[u8], sync: bool) {
@@ -272,6 +290,23 @@ mod tests {
         let mark = second.mark();
         write(&mut second, b"d", true);
         assert_eq!(values(&storage, mark).unwrap(), [b"d"]);
+    }
+
+    #[test]
+    fn entries_that_were_lost_do_not_come_back_behind_new_ones_with_their_numbers() {
+        // A power cut tore the second of three entries, so that its number and the next are used
+        // again; the new second entry ends where the old third one begins.
+        let storage = filled(&[b"a", b"b", b"lost"], false);
+        damage(&storage, 512 + 20);
+        let mut recovered = journal(&storage, START);
+        assert_eq!(recovered.replay().unwrap().len(), 1);
+        recovered.begin_epoch(2);
+        let mark = recovered.mark();
+        write(&mut recovered, b"new", true);
+        let mut reader = Journal::open(&storage, Path::new(PATH), 42, 2, mark).unwrap();
+        let replay = reader.replay().unwrap();
+        let values: Vec<_> = replay.entries().flatten().map(|b| b.bytes.to_vec()).collect();
+        assert_eq!(values, [b"new"]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the two index files of a segment have in common.
 
+use crate::batch::Place;
 use crate::types::Offset;
 
 /// A place where a batch begins.
@@ -12,9 +13,10 @@ pub(super) struct Entry {
 }
 
 /// The checksum of an index file, which is valid for its segment only.
-pub(super) fn checksum(base: Offset, bytes: &[u8]) -> u32 {
+pub(super) fn checksum(place: &Place, base: Offset, bytes: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&base.value().to_be_bytes());
+    // The same kind of checksum ties a batch to its place.
+    hasher.update(&place.checksum(base, 0, 0).to_be_bytes());
     hasher.update(bytes);
     hasher.finalize()
 }

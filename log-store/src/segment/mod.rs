@@ -1,5 +1,6 @@
 //! A segment: one file of batches, from its base offset up to the next segment's.
 mod name;
+mod position;
 mod index_entry;
 mod time_index;
 mod offset_index;
@@ -8,6 +9,7 @@ mod reader;
 mod recovery;
 
 pub(crate) use name::SegmentId;
+pub(crate) use position::SegmentEnd;
 pub(crate) use reader::ReadLimits;
 pub(crate) use recovery::scan;
-pub(crate) use state::{Publication, Segment, SegmentEnd, SegmentSpec};
+pub(crate) use state::{Publication, Segment, SegmentSpec};

@@ -6,7 +6,9 @@
 //! never wrong. On disk it is two files with a checksum each, `.index` and `.timeindex`; if one
 //! does not match, both are dropped.
 
+use crate::batch::Place;
 use crate::segment::index_entry::{Entry, checksum};
+use crate::segment::position::SegmentEnd;
 use crate::segment::time_index;
 use crate::types::Offset;
 
@@ -66,48 +68,53 @@ impl OffsetIndex {
         self.max_timestamp = self.max_timestamp.max(batch.max_timestamp);
     }
 
-    /// The position of a batch that begins at or before the offset.
-    pub(crate) fn lookup(&self, relative_offset: u32) -> u32 {
-        self.last_position(|entry| entry.relative_offset <= relative_offset)
+    /// Where a batch begins that is at or before the offset.
+    pub(crate) fn lookup(&self, relative_offset: u32) -> SegmentEnd {
+        self.last(|entry| entry.relative_offset <= relative_offset)
     }
 
-    /// The position of a batch before which every timestamp is earlier than `timestamp`.
-    pub(crate) fn lookup_time(&self, timestamp: i64) -> u32 {
-        self.last_position(|entry| entry.timestamp_before < timestamp)
+    /// Where a batch begins before which every timestamp is earlier than `timestamp`.
+    pub(crate) fn lookup_time(&self, timestamp: i64) -> SegmentEnd {
+        self.last(|entry| entry.timestamp_before < timestamp)
     }
 
-    fn last_position(&self, is_before: impl Fn(&Entry) -> bool) -> u32 {
+    fn last(&self, is_before: impl Fn(&Entry) -> bool) -> SegmentEnd {
         let after = self.entries.partition_point(is_before);
-        after.checked_sub(1).and_then(|i| self.entries.get(i)).map_or(0, |entry| entry.position)
+        let entry = after.checked_sub(1).and_then(|index| self.entries.get(index));
+        entry.map_or_else(SegmentEnd::default, |entry| SegmentEnd {
+            relative_offset: entry.relative_offset,
+            position: entry.position,
+        })
     }
 
     /// The bytes of the `.index` file.
-    pub(crate) fn encode(&self, base: Offset) -> Vec<u8> {
+    pub(crate) fn encode(&self, place: &Place, base: Offset) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.entries.len() * ENTRY_BYTES + 8);
         for entry in &self.entries {
             bytes.extend_from_slice(&entry.relative_offset.to_be_bytes());
             bytes.extend_from_slice(&entry.position.to_be_bytes());
         }
         bytes.extend_from_slice(&self.covered.to_be_bytes());
-        let checksum = checksum(base, &bytes);
+        let checksum = checksum(place, base, &bytes);
         bytes.extend_from_slice(&checksum.to_be_bytes());
         bytes
     }
 
     /// The bytes of the `.timeindex` file.
-    pub(crate) fn encode_times(&self, base: Offset) -> Vec<u8> {
-        time_index::encode(base, &self.entries, self.max_timestamp)
+    pub(crate) fn encode_times(&self, place: &Place, base: Offset) -> Vec<u8> {
+        time_index::encode(place, base, &self.entries, self.max_timestamp)
     }
 
     /// Reads both files of a segment that is `segment_bytes` long; `None` on any doubt.
     pub(crate) fn decode(
+        place: &Place,
         base: Offset,
         index: &[u8],
         times: &[u8],
         segment_bytes: u32,
     ) -> Option<Self> {
         let (content, stored) = index.split_last_chunk::<4>()?;
-        if checksum(base, content) != u32::from_be_bytes(*stored) {
+        if checksum(place, base, content) != u32::from_be_bytes(*stored) {
             return None;
         }
         let (entries, covered) = content.split_last_chunk::<4>()?;
@@ -121,7 +128,7 @@ impl OffsetIndex {
         if !rest.is_empty() || !rising || !inside || covered > segment_bytes {
             return None;
         }
-        let max_timestamp = time_index::decode_into(base, times, &mut entries)?;
+        let max_timestamp = time_index::decode_into(place, base, times, &mut entries)?;
         Some(Self { entries, covered, max_timestamp })
     }
 }
@@ -136,7 +143,10 @@ fn decode_entry(chunk: [u8; ENTRY_BYTES]) -> Entry {
 #[cfg(test)]
 mod tests {
     use super::{IndexedBatch, OffsetIndex};
-    use crate::types::Offset;
+    use crate::batch::Place;
+    use crate::types::{Offset, PartitionId};
+
+    const PLACE: Place = Place { store_id: 5, topic_id: 6, partition: PartitionId::new(7) };
 
     /// Batches of 10 offsets and 100 bytes; every third one is late.
     fn filled() -> OffsetIndex {
@@ -155,22 +165,22 @@ mod tests {
         let index = filled();
         assert_eq!((index.covered(), index.max_timestamp()), (10_000, 98_000));
         for (relative_offset, position) in [(0, 0), (29, 0), (30, 300), (59, 300), (60, 600)] {
-            assert_eq!(index.lookup(relative_offset), position, "{relative_offset}");
+            assert_eq!(index.lookup(relative_offset).position, position, "{relative_offset}");
         }
-        assert_eq!(index.lookup(u32::MAX), 9_900);
+        assert_eq!(index.lookup(u32::MAX).position, 9_900);
     }
 
     #[test]
     fn a_lookup_by_time_skips_only_batches_that_are_earlier() {
         let index = filled();
         for timestamp in -10_000..110_000 {
-            let position = index.lookup_time(timestamp);
+            let position = index.lookup_time(timestamp).position;
             for batch in 0..position / 100 {
                 let late = if batch % 3 == 0 { 5_000 } else { 0 };
                 assert!(i64::from(batch) * 1_000 - late < timestamp, "{timestamp}: {batch}");
             }
         }
-        assert_eq!(index.lookup_time(110_000), 9_900);
+        assert_eq!(index.lookup_time(110_000).position, 9_900);
     }
 
     #[test]
@@ -190,12 +200,14 @@ mod tests {
     #[test]
     fn the_files_give_the_same_index_back_and_every_damage_drops_it() {
         let (index, base) = (filled(), Offset::new(77));
-        let files = [index.encode(base), index.encode_times(base)];
+        let files = [index.encode(&PLACE, base), index.encode_times(&PLACE, base)];
         let decode = |base, files: &[Vec<u8>; 2], bytes| {
-            OffsetIndex::decode(base, &files[0], &files[1], bytes)
+            OffsetIndex::decode(&PLACE, base, &files[0], &files[1], bytes)
         };
         assert_eq!(decode(base, &files, 10_000), Some(index));
         assert_eq!(decode(Offset::new(78), &files, 10_000), None);
+        let other = Place { partition: PartitionId::new(8), ..PLACE };
+        assert_eq!(OffsetIndex::decode(&other, base, &files[0], &files[1], 10_000), None);
         assert_eq!(decode(base, &files, 9_999), None, "longer than its segment");
         for file in 0..2 {
             for bit in 0..files[file].len() * 8 {

@@ -4,6 +4,7 @@ use crate::batch::{BatchHeader, Fault, HEADER_BYTES, Place};
 use crate::error::{Error, Result};
 use crate::record::{RecordBatch, RecordSpans};
 use crate::segment::offset_index::IndexedBatch;
+use crate::segment::position::SegmentEnd;
 use crate::segment::state::Segment;
 use crate::types::{Offset, Timestamp, TopicPartition};
 
@@ -20,19 +21,24 @@ const STEP_BYTES_MAX: usize = 256 << 10;
 
 impl Segment {
     /// The position of the batch that holds `offset`, or of the first one after it.
-    pub(crate) fn seek(&self, offset: Offset, topic_partition: &TopicPartition) -> Result<u32> {
-        let relative = u32::try_from(offset - self.base()).unwrap_or(u32::MAX);
-        self.complete_index(topic_partition)?;
-        let mut position = self.index.read().index.lookup(relative);
+    pub(crate) fn seek(
+        &self,
+        offset: Offset,
+        place: &Place,
+        topic_partition: &TopicPartition,
+    ) -> Result<u32> {
+        let relative = self.relative(offset);
+        self.complete_index(place, topic_partition)?;
+        let mut at = self.index.read().index.lookup(relative);
         let end = self.end();
-        while position < end.position {
-            let header = self.header(position, topic_partition)?;
+        while at.position < end.position {
+            let (header, next) = self.batch(at, place, topic_partition)?;
             if header.next_offset() > offset {
                 break;
             }
-            position = self.after(position, &header, topic_partition)?;
+            at = next;
         }
-        Ok(position)
+        Ok(at.position)
     }
 
     /// The first offset from `from` on whose record has this timestamp or a later one, if there
@@ -44,29 +50,28 @@ impl Segment {
         place: &Place,
         topic_partition: &TopicPartition,
     ) -> Result<Option<Offset>> {
-        self.complete_index(topic_partition)?;
-        let mut position = {
+        self.complete_index(place, topic_partition)?;
+        let mut at = {
             let cache = self.index.read();
-            if cache.index.max_timestamp() < timestamp.as_millis() {
+            let complete = cache.index.covered() >= self.end().position;
+            if complete && cache.index.max_timestamp() < timestamp.as_millis() {
                 return Ok(None);
             }
             cache.index.lookup_time(timestamp.as_millis())
         };
         let end = self.end().position;
-        while position < end {
-            let header = self.header(position, topic_partition)?;
-            let next = self.after(position, &header, topic_partition)?;
+        while at.position < end {
+            let (header, next) = self.batch(at, place, topic_partition)?;
             if header.max_timestamp >= timestamp && header.next_offset() > from {
                 let limits = ReadLimits { bytes_max: header.bytes_len, records_max: 1 };
-                let read = self.read(position, from, limits, place, topic_partition)?;
+                let read = self.read(at.position, from, limits, place, topic_partition)?;
                 let records = read.0.as_ref().into_iter().flat_map(RecordBatch::iter);
-                let found =
-                    records.filter(|record| record.timestamp >= timestamp).map(|r| r.offset);
-                if let Some(offset) = found.min() {
+                let late = records.filter(|record| record.timestamp >= timestamp);
+                if let Some(offset) = late.map(|record| record.offset).min() {
                     return Ok(Some(offset));
                 }
             }
-            position = next;
+            at = next;
         }
         Ok(None)
     }
@@ -110,49 +115,60 @@ impl Segment {
         Ok((None, position))
     }
 
-    /// Takes the batches into the index that came since it was last complete.
-    fn complete_index(&self, topic_partition: &TopicPartition) -> Result<()> {
+    /// Takes the batches into the index that came since it was last complete, up to the first that
+    /// is damaged.
+    fn complete_index(&self, place: &Place, topic_partition: &TopicPartition) -> Result<()> {
         let end = self.end().position;
         if self.index.read().index.covered() >= end {
             return Ok(());
         }
         let mut cache = self.index.write();
-        let mut position = cache.index.covered();
-        while position < end {
-            let header = self.header(position, topic_partition)?;
-            let relative = u32::try_from(header.base_offset - self.base()).unwrap_or(u32::MAX);
-            let next = self.after(position, &header, topic_partition)?;
+        let mut at = SegmentEnd { relative_offset: 0, position: cache.index.covered() };
+        while at.position < end {
+            // Damage ends the index, not the reading: what lies before it can be found.
+            let (header, next) = match self.batch(at, place, topic_partition) {
+                Err(Error::Corrupt { .. }) => break,
+                batch => batch?,
+            };
             let batch = IndexedBatch {
-                relative_offset: relative,
-                position,
-                end: next,
+                relative_offset: self.relative(header.base_offset),
+                position: at.position,
+                end: next.position,
                 max_timestamp: header.max_timestamp.as_millis(),
             };
             cache.index.note(&batch, self.index_interval());
-            position = next;
+            at = next;
         }
         Ok(())
     }
 
-    fn header(&self, position: u32, topic_partition: &TopicPartition) -> Result<BatchHeader> {
-        let available = (self.end().position - position) as usize;
-        let bytes = self.bytes(position, HEADER_BYTES.min(available))?;
-        BatchHeader::parse(&bytes)
-            .map_err(|fault| self.corrupt(topic_partition, self.base(), position, &fault))
+    /// The batch at a place and the place after it. Its checksums are checked even where only its
+    /// header is needed: a damaged one would lead past records that are there.
+    fn batch(
+        &self,
+        at: SegmentEnd,
+        place: &Place,
+        topic_partition: &TopicPartition,
+    ) -> Result<(BatchHeader, SegmentEnd)> {
+        let available = (self.end().position - at.position) as usize;
+        let head = self.bytes(at.position, HEADER_BYTES.min(available))?;
+        let corrupt = |fault| {
+            let offset = self.base() + u64::from(at.relative_offset);
+            self.corrupt(topic_partition, offset, at.position, &fault)
+        };
+        let header = BatchHeader::parse(&head).map_err(corrupt)?;
+        if header.bytes_len > available {
+            return Err(corrupt(Fault::Truncated));
+        }
+        let bytes = self.bytes(at.position, header.bytes_len)?;
+        header.verify(&bytes, place).map_err(corrupt)?;
+        let len = u32::try_from(header.bytes_len).expect("it lies inside of the segment");
+        let relative_offset = self.relative(header.next_offset());
+        Ok((header, SegmentEnd { relative_offset, position: at.position + len }))
     }
 
-    /// The position after a batch.
-    fn after(
-        &self,
-        position: u32,
-        header: &BatchHeader,
-        topic_partition: &TopicPartition,
-    ) -> Result<u32> {
-        let next = u32::try_from(header.bytes_len).ok().and_then(|len| position.checked_add(len));
-        let inside = next.filter(|&next| next <= self.end().position);
-        inside.ok_or_else(|| {
-            self.corrupt(topic_partition, header.base_offset, position, &Fault::Truncated)
-        })
+    fn relative(&self, offset: Offset) -> u32 {
+        u32::try_from(offset - self.base()).unwrap_or(u32::MAX)
     }
 
     fn bytes(&self, position: u32, len: usize) -> Result<bytes::Bytes> {
@@ -204,17 +220,14 @@ fn decode_all(
         if !records.is_empty() && whole > limits.records_max {
             break;
         }
-        if header.next_offset() > from {
-            let before = records.len();
-            let decoded = header
-                .verify(rest, place)
-                .and_then(|batch| header.records(batch, taken, from, records));
-            if let Err(fault) = decoded {
-                records.truncate(before);
-                return (taken, Some(fault));
-            }
-        } else if header.bytes_len > rest.len() {
-            return (taken, Some(Fault::Truncated));
+        let before = records.len();
+        let decoded = header.verify(rest, place).and_then(|batch| {
+            let wanted = header.next_offset() > from;
+            if wanted { header.records(batch, taken, from, records) } else { Ok(()) }
+        });
+        if let Err(fault) = decoded {
+            records.truncate(before);
+            return (taken, Some(fault));
         }
         least = header.next_offset();
         taken += header.bytes_len;

@@ -2,7 +2,8 @@
 
 use crate::batch::{BatchHeader, HEADER_BYTES, Place};
 use crate::error::{Error, Result};
-use crate::segment::state::{Segment, SegmentEnd};
+use crate::segment::position::SegmentEnd;
+use crate::segment::state::Segment;
 
 /// What a scan found behind the point where it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
+use crate::batch::Place;
 use crate::error::{Error, Result};
 use crate::segment::name::{SegmentFile, SegmentId};
 use crate::segment::offset_index::{IndexedBatch, OffsetIndex};
+use crate::segment::position::SegmentEnd;
 use crate::storage::{OpenMode, Storage, StorageFile};
 use crate::types::{Offset, Timestamp};
 
@@ -16,29 +18,6 @@ use crate::types::{Offset, Timestamp};
 const RESERVE_BYTES_MIN: u64 = 64 << 10;
 /// The largest step by which a segment's space grows.
 const RESERVE_BYTES_MAX: u64 = 16 << 20;
-
-/// How far a segment goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SegmentEnd {
-    /// The offset after the last one, counted from the segment's base.
-    pub(crate) relative_offset: u32,
-    /// The file position after the last batch.
-    pub(crate) position: u32,
-}
-
-impl SegmentEnd {
-    /// Both in one number, so that they change together.
-    pub(crate) fn pack(self) -> u64 {
-        u64::from(self.relative_offset) << 32 | u64::from(self.position)
-    }
-
-    pub(crate) fn unpack(packed: u64) -> Self {
-        Self {
-            relative_offset: u32::try_from(packed >> 32).expect("shifted to 32 bits"),
-            position: u32::try_from(packed & u64::from(u32::MAX)).expect("masked to 32 bits"),
-        }
-    }
-}
 
 /// An open segment. Writers extend it beyond its published end; readers stay below.
 #[derive(Debug)]
@@ -248,11 +227,11 @@ impl Segment {
 
     /// Writes the index beside the segment. It is a cache, so nothing waits for it to be durable,
     /// and a failure costs no more than a scan later on.
-    pub(crate) fn save_index(&self, storage: &dyn Storage) {
+    pub(crate) fn save_index(&self, storage: &dyn Storage, place: &Place) {
         let Some(dir) = self.path.parent() else { return };
         let (index, times) = {
             let cache = self.index.read();
-            (cache.index.encode(self.base()), cache.index.encode_times(self.base()))
+            (cache.index.encode(place, self.base()), cache.index.encode_times(place, self.base()))
         };
         for (kind, bytes) in [(SegmentFile::OffsetIndex, index), (SegmentFile::TimeIndex, times)] {
             let path = dir.join(self.id.file_name(kind));
@@ -267,7 +246,7 @@ impl Segment {
     }
 
     /// Takes the saved index, if there is a valid one.
-    pub(crate) fn load_index(&self, storage: &dyn Storage) {
+    pub(crate) fn load_index(&self, storage: &dyn Storage, place: &Place) {
         let mut cache = self.index.write();
         if std::mem::replace(&mut cache.loaded, true) {
             return;
@@ -282,7 +261,7 @@ impl Segment {
         else {
             return;
         };
-        match OffsetIndex::decode(self.base(), &index, &times, self.end().position) {
+        match OffsetIndex::decode(place, self.base(), &index, &times, self.end().position) {
             Some(index) if index.covered() >= cache.index.covered() => cache.index = index,
             Some(_) => {}
             None => tracing::warn!(path = %self.path.display(), "its index is invalid: rebuilding"),

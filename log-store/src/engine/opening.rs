@@ -1,0 +1,310 @@
+//! Opening a store that is there: its files, its topics, and what an unclean stop left undone.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use crate::batch::Place;
+use crate::checkpoint::{Checkpoint, CheckpointFiles, Redo};
+use crate::clock::Clock;
+use crate::config::{Durability, TopicConfig};
+use crate::engine::partition_files::{
+    OpenedPartition, create_partition_files, empty_mark, finish_partition, remove_unknown_segments,
+};
+use crate::engine::recovery::{Recovering, RecoveryReport, apply};
+use crate::engine::state::{Engine, JournalSide, Side, Writer, WriterParts};
+use crate::error::{Error, Result};
+use crate::group::OffsetsCache;
+use crate::journal::{EntryWriter, Journal};
+use crate::partition::partition_dir;
+use crate::published::Published;
+use crate::segment::{Segment, SegmentEnd, SegmentId, SegmentSpec, scan};
+use crate::signal::Signal;
+use crate::storage::{OpenMode, Storage, StorageLock};
+use crate::topic::{Topic, TopicFile, topics_dir};
+use crate::types::{Offset, PartitionId, TopicName, TopicPartition};
+
+/// What a folder that is on its way out is renamed to first.
+pub(super) const DELETED_SUFFIX: &str = "-delete";
+
+/// How to open a store.
+#[derive(Clone, Debug)]
+pub(crate) struct EngineConfig {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) dir: PathBuf,
+    pub(crate) durability: Durability,
+    pub(crate) journal_bytes: u64,
+    pub(crate) create: bool,
+}
+
+/// A store that is being opened.
+pub(super) struct Opening<'a> {
+    pub(super) config: &'a EngineConfig,
+    pub(super) store_id: u128,
+    pub(super) checkpoint: Checkpoint,
+}
+
+impl Opening<'_> {
+    pub(super) fn open(
+        self,
+        checkpoints: CheckpointFiles,
+        lock: Box<dyn StorageLock>,
+    ) -> Result<Engine> {
+        let config = self.config;
+        let storage = &*config.storage;
+        self.remove_deleted()?;
+        let mut files = BTreeMap::new();
+        for name in storage
+            .list(&topics_dir(&config.dir))
+            .map_err(|e| Error::io("list", &topics_dir(&config.dir), e))?
+        {
+            // A file that was not renamed to a topic's name in time is none.
+            if let Ok(topic) = TopicName::new(&name) {
+                files.insert(topic, TopicFile::read(storage, &config.dir, &name)?);
+            }
+        }
+        self.check_topic_files(&files)?;
+        let next_topic_id = files
+            .values()
+            .map(|file| file.id + 1)
+            .fold(self.checkpoint.next_topic_id, |next: u64, id| next.max(id));
+        let mut opened = Vec::new();
+        for (name, file) in &files {
+            let topic_config = Arc::new(TopicConfig::parse(&file.configs)?);
+            let mut partitions = Vec::new();
+            for number in 0..file.partitions {
+                let partition = PartitionId::new(number);
+                partitions.push(self.open_partition(name, file.id, partition, &topic_config)?);
+            }
+            opened.push((name.clone(), file.id, topic_config, partitions));
+        }
+        let mut report = RecoveryReport { clean: self.checkpoint.clean, ..Default::default() };
+        let mut journal = self.recover(&opened, &mut report)?;
+        let epoch = self.checkpoint.epoch + u32::from(!self.checkpoint.clean);
+        journal.begin_epoch(epoch);
+        let published = Published::create(storage, &config.dir, self.store_id)?;
+        let mut topics = BTreeMap::new();
+        for (name, id, topic_config, partitions) in opened {
+            let partitions = partitions
+                .into_iter()
+                .map(|p| finish_partition(&config.dir, p, &topic_config, &published).map(Arc::new))
+                .collect::<Result<_>>()?;
+            let topic = Topic { name: name.clone(), id, config: topic_config, partitions };
+            topics.insert(name, Arc::new(topic));
+        }
+        let engine = Engine {
+            storage: Arc::clone(&config.storage),
+            clock: Arc::clone(&config.clock),
+            dir: config.dir.clone(),
+            store_id: self.store_id,
+            offsets: OffsetsCache::default(),
+            signal: Signal::default(),
+            topics: RwLock::new(topics),
+            side: Side::Writer(Box::new(Writer::new(WriterParts {
+                durability: config.durability,
+                recovery: report,
+                published,
+                journal: JournalSide {
+                    journal,
+                    entry: EntryWriter::default(),
+                    checkpoints,
+                    generation: self.checkpoint.generation,
+                    epoch,
+                    boot_id: storage.boot_id().unwrap_or_default(),
+                    next_topic_id,
+                },
+                checkpoint_bytes: config.journal_bytes,
+                lock,
+            }))),
+        };
+        // Before anything is visible: a second crash finds what this recovery has made.
+        engine.checkpoint_now()?;
+        engine.load_offsets()?;
+        Ok(engine)
+    }
+
+    /// Refuses to forget a topic whose file is gone. After an unclean stop that may be a deletion
+    /// that was under way; after a close it is damage.
+    fn check_topic_files(&self, files: &BTreeMap<TopicName, TopicFile>) -> Result<()> {
+        let mut marks = self.checkpoint.partitions.iter();
+        let missing = marks.find(|mark| !files.values().any(|file| file.id == mark.topic_id));
+        match missing {
+            Some(mark) if self.checkpoint.clean => Err(Error::CorruptFile {
+                path: topics_dir(&self.config.dir),
+                reason: format!("the file of the topic with id {} is missing", mark.topic_id),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Finishes the removal of folders that were on their way out.
+    fn remove_deleted(&self) -> Result<()> {
+        let (storage, dir) = (&*self.config.storage, &self.config.dir);
+        let names = storage.list(dir).map_err(|e| Error::io("list", dir, e))?;
+        for name in names.iter().filter(|name| name.ends_with(DELETED_SUFFIX)) {
+            let path = dir.join(name);
+            storage.remove_dir(&path).map_err(|e| Error::io("remove", &path, e))?;
+        }
+        Ok(())
+    }
+
+    fn open_partition(
+        &self,
+        name: &TopicName,
+        topic_id: u64,
+        partition: PartitionId,
+        config: &TopicConfig,
+    ) -> Result<OpenedPartition> {
+        let storage = &*self.config.storage;
+        let topic_partition = TopicPartition::new(name.clone(), partition);
+        let dir = partition_dir(&self.config.dir, &topic_partition);
+        let marks = &self.checkpoint.partitions;
+        let known = marks.iter().find(|m| m.topic_id == topic_id && m.partition == partition);
+        // A topic that no checkpoint knows was created right before a crash: it is empty.
+        let mark = known.cloned().unwrap_or_else(|| empty_mark(topic_id, partition));
+        let place = Place { store_id: self.store_id, topic_id, partition };
+        if known.is_none() {
+            create_partition_files(storage, &dir)?;
+        } else if !self.checkpoint.clean {
+            self.check_unknown_segments(&dir, &place, &mark.segments)?;
+        }
+        let mut segments = Vec::new();
+        for spec in &mark.segments {
+            let interval = config.index_interval_bytes;
+            let segment = Segment::open(storage, &dir, spec, OpenMode::Write, interval)?;
+            if segment.file_len()? < u64::from(spec.end.position) {
+                return Err(Error::Corrupt {
+                    topic_partition,
+                    offset: spec.id.base,
+                    path: segment.path().to_owned(),
+                    position: segment.file_len()?,
+                    reason: "the file is shorter than the checkpoint says".to_owned(),
+                });
+            }
+            segment.load_index(storage, &place);
+            segments.push(Arc::new(segment));
+        }
+        Ok(OpenedPartition { topic_partition, place, start: mark.start, segments })
+    }
+
+    /// Refuses to open by a checkpoint that is older than the data: a segment gets its first batch
+    /// only when a checkpoint knows it, so that one must have been lost.
+    fn check_unknown_segments(
+        &self,
+        dir: &Path,
+        place: &Place,
+        known: &[SegmentSpec],
+    ) -> Result<()> {
+        let storage = &*self.config.storage;
+        let active = known.last().map_or(Offset::ZERO, |spec| spec.id.base);
+        let names = storage.list(dir).map_err(|e| Error::io("list", dir, e))?;
+        let ids = names.iter().filter_map(|name| SegmentId::parse_file_name(name));
+        for id in ids.map(|(id, _)| id).filter(|id| id.base > active) {
+            let spec = SegmentSpec { id, ..SegmentSpec::empty(id.base) };
+            let Ok(segment) = Segment::open(storage, dir, &spec, OpenMode::Read, 0) else {
+                continue;
+            };
+            if scan(&segment, SegmentEnd::default(), place)?.end != SegmentEnd::default() {
+                let reason = format!(
+                    "{} holds records that no whole checkpoint knows: a newer one is damaged",
+                    segment.path().display()
+                );
+                return Err(Error::CorruptFile {
+                    path: self.config.dir.join("checkpoint"),
+                    reason,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings the active segments to what was acknowledged.
+    fn recover(
+        &self,
+        opened: &[(TopicName, u64, Arc<TopicConfig>, Vec<OpenedPartition>)],
+        report: &mut RecoveryReport,
+    ) -> Result<Journal> {
+        let config = self.config;
+        let mark = self.checkpoint.journal;
+        let path = journal_path(&config.dir);
+        let mut journal =
+            Journal::open(&*config.storage, &path, self.store_id, self.checkpoint.epoch, mark)?;
+        if journal.capacity() != self.checkpoint.journal_bytes {
+            let (found, known) = (journal.capacity(), self.checkpoint.journal_bytes);
+            let reason = format!("it has {found} bytes, and the checkpoint says {known}");
+            return Err(Error::CorruptFile { path, reason });
+        }
+        if self.checkpoint.clean {
+            return Ok(journal);
+        }
+        let mut recovering = BTreeMap::new();
+        for (_, topic_id, topic_config, partitions) in opened {
+            for partition in partitions {
+                let Some(active) = partition.segments.last() else { continue };
+                let key = (*topic_id, partition.topic_partition.partition);
+                recovering.insert(
+                    key,
+                    Recovering {
+                        topic_partition: partition.topic_partition.clone(),
+                        place: partition.place,
+                        segment: Arc::clone(active),
+                        segment_bytes: topic_config.segment_bytes,
+                        now: config.clock.now(),
+                    },
+                );
+            }
+        }
+        let same_boot = config.storage.boot_id().unwrap_or_default() == self.checkpoint.boot_id;
+        let replay = journal.replay()?;
+        match (self.checkpoint.redo, same_boot) {
+            (redo @ (Redo::Journal | Redo::SyncedJournal), _) => {
+                // What is in a segment was in the journal first: durable there, or at least in
+                // the page cache, which has survived if the machine did not stop.
+                let mut must_have = Vec::new();
+                if same_boot || redo == Redo::SyncedJournal {
+                    for partition in recovering.values() {
+                        must_have.push(partition.whole_end()?);
+                    }
+                }
+                recovering.values().try_for_each(Recovering::cut)?;
+                apply(&replay, &recovering, report)?;
+                let lost = |(partition, end): (&Recovering, &Offset)| {
+                    partition.segment.end_offset() < *end
+                };
+                if recovering.values().zip(&must_have).any(lost) {
+                    return Err(journal.lost());
+                }
+            }
+            // The page cache has survived: all that was written is there, but for a torn end.
+            (Redo::Segments, true) => {
+                for partition in recovering.values() {
+                    partition.keep_whole_batches(report)?;
+                }
+                apply(&replay, &recovering, report)?;
+            }
+            // Nobody knows what of the page cache reached the disk: the checkpoint did.
+            (Redo::Segments, false) => recovering.values().try_for_each(Recovering::cut)?,
+        }
+        for partition in opened.iter().flat_map(|(.., partitions)| partitions) {
+            let known: Vec<SegmentId> = partition.segments.iter().map(|s| s.id()).collect();
+            let dir = partition_dir(&config.dir, &partition.topic_partition);
+            remove_unknown_segments(&*config.storage, &dir, &known)?;
+        }
+        tracing::info!(
+            store = %config.dir.display(),
+            entries = report.journal_entries,
+            batches = report.batches_applied,
+            torn = report.torn.len(),
+            "recovered from a stop without a close"
+        );
+        Ok(journal)
+    }
+}
+
+/// The journal's file.
+pub(super) fn journal_path(dir: &Path) -> PathBuf {
+    dir.join("journal").join("journal.0")
+}

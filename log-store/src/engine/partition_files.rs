@@ -1,0 +1,103 @@
+//! The files of a partition: made, looked over, and put together into a partition that is open.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::batch::Place;
+use crate::checkpoint::PartitionMark;
+use crate::config::TopicConfig;
+use crate::engine::state::Engine;
+use crate::error::{Error, Result};
+use crate::partition::{Partition, PartitionParts, partition_dir};
+use crate::published::{Published, PublishedEnd};
+use crate::segment::{Segment, SegmentEnd, SegmentId, SegmentSpec};
+use crate::storage::{OpenMode, Storage};
+use crate::types::{Offset, PartitionId, TopicPartition};
+
+/// A partition as its files are, before it is open to anybody.
+pub(super) struct OpenedPartition {
+    pub(super) topic_partition: TopicPartition,
+    pub(super) place: Place,
+    pub(super) start: Offset,
+    pub(super) segments: Vec<Arc<Segment>>,
+}
+
+/// The mark of a partition that nothing was ever written to.
+pub(super) fn empty_mark(topic_id: u64, partition: PartitionId) -> PartitionMark {
+    let segments = vec![SegmentSpec::empty(Offset::ZERO)];
+    PartitionMark { topic_id, partition, start: Offset::ZERO, segments }
+}
+
+/// Makes the folder of a new partition with its first segment. What lies there from a topic that
+/// never came to be is removed.
+pub(super) fn create_partition_files(storage: &dyn Storage, dir: &Path) -> Result<()> {
+    storage.create_dir(dir).map_err(|e| Error::io("create", dir, e))?;
+    remove_unknown_segments(storage, dir, &[])?;
+    Segment::open(storage, dir, &SegmentSpec::empty(Offset::ZERO), OpenMode::Create, 0)?;
+    storage.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))
+}
+
+/// Removes segment files that the checkpoint does not know: they never held anything that was
+/// acknowledged, or it is in others by now.
+pub(super) fn remove_unknown_segments(
+    storage: &dyn Storage,
+    dir: &Path,
+    known: &[SegmentId],
+) -> Result<()> {
+    let names = storage.list(dir).map_err(|e| Error::io("list", dir, e))?;
+    for name in names {
+        let Some((id, _)) = SegmentId::parse_file_name(&name) else { continue };
+        if !known.contains(&id) {
+            let path = dir.join(&name);
+            storage.remove(&path).map_err(|e| Error::io("remove", &path, e))?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn finish_partition(
+    dir: &Path,
+    opened: OpenedPartition,
+    config: &Arc<TopicConfig>,
+    published: &Published,
+) -> Result<Partition> {
+    let active = opened.segments.last();
+    let end = PublishedEnd {
+        topic_id: opened.place.topic_id,
+        partition: opened.place.partition,
+        start: opened.start,
+        segment_base: active.map_or(Offset::ZERO, |segment| segment.base()),
+        segment_end: active.map_or(SegmentEnd::default(), |segment| segment.end()),
+    };
+    Ok(Partition::new(PartitionParts {
+        dir: partition_dir(dir, &opened.topic_partition),
+        topic_partition: opened.topic_partition,
+        place: opened.place,
+        config: Arc::clone(config),
+        start: opened.start,
+        segments: opened.segments,
+        slot: Some(published.add(&end)?),
+    }))
+}
+
+/// A partition that was just created by [`create_partition_files`].
+pub(super) fn new_partition(
+    engine: &Engine,
+    published: &Published,
+    topic_partition: TopicPartition,
+    topic_id: u64,
+    config: &Arc<TopicConfig>,
+) -> Result<Partition> {
+    let dir = partition_dir(&engine.dir, &topic_partition);
+    let empty = SegmentSpec::empty(Offset::ZERO);
+    let interval = config.index_interval_bytes;
+    let segment = Segment::open(&*engine.storage, &dir, &empty, OpenMode::Write, interval)?;
+    let partition = topic_partition.partition;
+    let opened = OpenedPartition {
+        topic_partition,
+        place: Place { store_id: engine.store_id, topic_id, partition },
+        start: Offset::ZERO,
+        segments: vec![Arc::new(segment)],
+    };
+    finish_partition(&engine.dir, opened, config, published)
+}
