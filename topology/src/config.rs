@@ -1,0 +1,230 @@
+//! The configuration of an application, in Kafka Streams' words.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_log_store::{AutoOffsetReset, Clock, SystemClock};
+
+use crate::error::{Error, Result};
+use crate::error_handler::{ErrorHandler, ErrorResponse, Handlers};
+
+/// What a record's effects are worth across failures (`processing.guarantee`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProcessingGuarantee {
+    /// Output, changelogs and input offsets are committed in one transaction.
+    ExactlyOnceV2,
+    /// Output may repeat after a failure.
+    AtLeastOnce,
+}
+
+/// How an application runs. [`set`](Self::set) takes Kafka's keys as strings.
+///
+/// ```
+/// use headwater_topology::StreamsConfig;
+/// use std::time::Duration;
+///
+/// let config = StreamsConfig::new("page-views").commit_interval(Duration::from_millis(50));
+/// let same = StreamsConfig::new("page-views").set("commit.interval.ms", "50")?;
+/// # Ok::<(), headwater_topology::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct StreamsConfig {
+    pub(crate) application_id: String,
+    pub(crate) guarantee: ProcessingGuarantee,
+    pub(crate) commit_interval: Option<Duration>,
+    pub(crate) auto_offset_reset: AutoOffsetReset,
+    pub(crate) poll: Duration,
+    pub(crate) max_poll_records: usize,
+    pub(crate) buffered_records_per_partition: usize,
+    pub(crate) repartition_purge_interval: Duration,
+    pub(crate) window_changelog_additional_retention_ms: i64,
+    pub(crate) handlers: Handlers,
+    pub(crate) dead_letter_topic: Option<String>,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl StreamsConfig {
+    /// The defaults, for an application of that id: the name of its consumer group, and the prefix
+    /// of its internal topics.
+    #[must_use]
+    pub fn new(application_id: impl Into<String>) -> Self {
+        Self {
+            application_id: application_id.into(),
+            guarantee: ProcessingGuarantee::ExactlyOnceV2,
+            commit_interval: None,
+            auto_offset_reset: AutoOffsetReset::Earliest,
+            poll: Duration::from_millis(100),
+            max_poll_records: 1_000,
+            buffered_records_per_partition: 1_000,
+            repartition_purge_interval: Duration::from_secs(30),
+            window_changelog_additional_retention_ms: 86_400_000,
+            handlers: Handlers::default(),
+            dead_letter_topic: None,
+            clock: Arc::new(SystemClock::new()),
+        }
+    }
+
+    /// `processing.guarantee`. Default = exactly once, unlike Kafka Streams.
+    #[must_use]
+    pub fn processing_guarantee(mut self, guarantee: ProcessingGuarantee) -> Self {
+        self.guarantee = guarantee;
+        self
+    }
+
+    /// `commit.interval.ms`: the longest time between commits while there is work. Default = 100
+    /// ms under exactly once, 30 s under at least once. A log that is embedded is committed to at
+    /// once when its input is drained.
+    #[must_use]
+    pub fn commit_interval(mut self, interval: Duration) -> Self {
+        self.commit_interval = Some(interval);
+        self
+    }
+
+    /// `auto.offset.reset`: where to start without a committed offset. Default = earliest, as in
+    /// Kafka Streams.
+    #[must_use]
+    pub fn auto_offset_reset(mut self, reset: AutoOffsetReset) -> Self {
+        self.auto_offset_reset = reset;
+        self
+    }
+
+    /// `deserialization.exception.handler`. Default = fail.
+    #[must_use]
+    pub fn deserialization_exception_handler(mut self, handler: impl ErrorHandler) -> Self {
+        self.handlers.deserialization = Arc::new(handler);
+        self
+    }
+
+    /// `processing.exception.handler`: for closures that return an error or panic. Default = fail.
+    #[must_use]
+    pub fn processing_exception_handler(mut self, handler: impl ErrorHandler) -> Self {
+        self.handlers.processing = Arc::new(handler);
+        self
+    }
+
+    /// For records with a null key or value where the type of the source has none. Default =
+    /// skip, as Kafka Streams does where a key is needed.
+    #[must_use]
+    pub fn null_handler(mut self, handler: impl ErrorHandler) -> Self {
+        self.handlers.null = Arc::new(handler);
+        self
+    }
+
+    /// `errors.dead.letter.queue.topic.name`: where the answer
+    /// [`DeadLetter`](ErrorResponse::DeadLetter) writes. Default = none. The topic has to exist.
+    #[must_use]
+    pub fn dead_letter_topic(mut self, topic: impl Into<String>) -> Self {
+        self.dead_letter_topic = Some(topic.into());
+        self
+    }
+
+    /// The clock. Default = the system's.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// The application's id.
+    #[must_use]
+    pub fn application_id(&self) -> &str {
+        &self.application_id
+    }
+
+    /// Sets a value by Kafka's key.
+    ///
+    /// # Errors
+    /// `InvalidConfig` for an unknown key or a value that it cannot have.
+    pub fn set(mut self, key: &str, value: &str) -> Result<Self> {
+        let refuse = |reason: &str| Error::InvalidConfig {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            reason: reason.to_owned(),
+        };
+        let number = || value.parse::<u64>().map_err(|_| refuse("it has to be a number from 0 up"));
+        let millis = || number().map(Duration::from_millis);
+        let count = || {
+            let count = number()?;
+            usize::try_from(count)
+                .ok()
+                .filter(|count| *count > 0)
+                .ok_or_else(|| refuse("it has to be 1 at least"))
+        };
+        match key {
+            "application.id" => self.application_id = value.to_owned(),
+            "processing.guarantee" => {
+                self.guarantee = match value {
+                    "exactly_once_v2" => ProcessingGuarantee::ExactlyOnceV2,
+                    "at_least_once" => ProcessingGuarantee::AtLeastOnce,
+                    _ => return Err(refuse("it is exactly_once_v2 or at_least_once")),
+                }
+            }
+            "commit.interval.ms" => self.commit_interval = Some(millis()?),
+            "poll.ms" => self.poll = millis()?,
+            "max.poll.records" => self.max_poll_records = count()?,
+            "buffered.records.per.partition" => self.buffered_records_per_partition = count()?,
+            "repartition.purge.interval.ms" => self.repartition_purge_interval = millis()?,
+            "windowstore.changelog.additional.retention.ms" => {
+                self.window_changelog_additional_retention_ms =
+                    i64::try_from(number()?).unwrap_or(i64::MAX);
+            }
+            "auto.offset.reset" => {
+                self.auto_offset_reset = match value {
+                    "earliest" => AutoOffsetReset::Earliest,
+                    "latest" => AutoOffsetReset::Latest,
+                    "none" => AutoOffsetReset::None,
+                    _ => return Err(refuse("it is earliest, latest or none")),
+                }
+            }
+            "errors.dead.letter.queue.topic.name" => {
+                self.dead_letter_topic = Some(value.to_owned());
+            }
+            "deserialization.exception.handler" => {
+                self.handlers.deserialization = Arc::new(response(value).ok_or_else(|| {
+                    refuse("it is fail, skip or dead-letter, or Kafka's LogAndFail… or LogAndContinue…")
+                })?);
+            }
+            "processing.exception.handler" => {
+                self.handlers.processing = Arc::new(response(value).ok_or_else(|| {
+                    refuse("it is fail, skip or dead-letter, or Kafka's LogAndFail… or LogAndContinue…")
+                })?);
+            }
+            _ => return Err(refuse("there is no such key")),
+        }
+        Ok(self)
+    }
+
+    pub(crate) fn commit_interval_or_default(&self) -> Duration {
+        self.commit_interval.unwrap_or(match self.guarantee {
+            ProcessingGuarantee::ExactlyOnceV2 => Duration::from_millis(100),
+            ProcessingGuarantee::AtLeastOnce => Duration::from_secs(30),
+        })
+    }
+}
+
+/// A handler by its short name or by that of Kafka Streams' class.
+fn response(name: &str) -> Option<ErrorResponse> {
+    let class = name.rsplit('.').next().unwrap_or(name);
+    match class {
+        "fail" => Some(ErrorResponse::Fail),
+        "skip" => Some(ErrorResponse::Skip),
+        "dead-letter" => Some(ErrorResponse::DeadLetter),
+        _ if class.starts_with("LogAndFail") => Some(ErrorResponse::Fail),
+        _ if class.starts_with("LogAndContinue") => Some(ErrorResponse::Skip),
+        _ => None,
+    }
+}
+
+impl fmt::Debug for StreamsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamsConfig")
+            .field("application_id", &self.application_id)
+            .field("guarantee", &self.guarantee)
+            .field("commit_interval", &self.commit_interval_or_default())
+            .field("auto_offset_reset", &self.auto_offset_reset)
+            .field("dead_letter_topic", &self.dead_letter_topic)
+            .finish_non_exhaustive()
+    }
+}

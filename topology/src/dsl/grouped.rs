@@ -1,0 +1,212 @@
+//! `KGroupedStream`: records by key, to be aggregated.
+
+use std::cell::Cell;
+use std::fmt;
+use std::hash::Hash;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::dsl::options::{Grouped, Materialized};
+use crate::dsl::scope::Scope;
+use crate::dsl::table::KTable;
+use crate::dsl::windowed::TimeWindowedKStream;
+use crate::graph::node::{NodeKind, StoreDefinition, StoreKind};
+use crate::operators::aggregate::{self, Adder, AggregateOptions};
+use crate::operators::{repartition, sink, source};
+use crate::processor::StoreHandle;
+use crate::serdes::SerdeRef;
+use crate::store::key_value::KeyValueStore;
+use crate::time::TimestampExtractor;
+use crate::types::{NodeId, TopicRef};
+use crate::window::TimeWindows;
+
+/// A stream grouped by key. Null keys are dropped and counted by every aggregation, null values
+/// by those without windows.
+pub struct KGroupedStream<K, V> {
+    pub(crate) scope: Scope,
+    node: NodeId,
+    repartition_required: bool,
+    pub(crate) grouped: Grouped<K, V>,
+    /// The source of the repartition topic that all aggregations of a named grouping share.
+    shared_source: Rc<Cell<Option<NodeId>>>,
+}
+
+impl<K, V> Clone for KGroupedStream<K, V> {
+    fn clone(&self) -> Self {
+        Self {
+            scope: self.scope.clone(),
+            node: self.node,
+            repartition_required: self.repartition_required,
+            grouped: self.grouped.clone(),
+            shared_source: Rc::clone(&self.shared_source),
+        }
+    }
+}
+
+impl<K, V> fmt::Debug for KGroupedStream<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KGroupedStream").field("grouped", &self.grouped).finish_non_exhaustive()
+    }
+}
+
+impl<K, V> KGroupedStream<K, V>
+where
+    K: Clone + Send + 'static,
+    V: Clone + Send + 'static,
+{
+    pub(crate) fn new(
+        scope: Scope,
+        node: NodeId,
+        repartition_required: bool,
+        grouped: Grouped<K, V>,
+    ) -> Self {
+        let shared_source = Rc::new(Cell::new(None));
+        Self { scope, node, repartition_required, grouped, shared_source }
+    }
+
+    /// The node that an aggregation hangs below: this one, or the source of a repartition topic
+    /// named after the grouping or else the store.
+    pub(crate) fn aggregation_parent(&self, store: &str) -> NodeId {
+        if !self.repartition_required {
+            return self.node;
+        }
+        let prefix = self.grouped.name.as_deref().unwrap_or(store);
+        let names = self.scope.repartition_names(prefix);
+        if let Some(source) = self.shared_source.get().filter(|_| self.grouped.name.is_some()) {
+            return source;
+        }
+        let serdes = &self.grouped.serdes;
+        let (key_serde, value_serde) = (Arc::clone(&serdes.key), Arc::clone(&serdes.value));
+        let factory = repartition::key_filter::<K, V>(Arc::clone(&key_serde));
+        let kind = NodeKind::Processor { stores: Vec::new(), factory };
+        let filter = self.scope.add_node(names.filter, &[self.node], kind);
+        let topic = TopicRef::internal(names.topic);
+        let factory = sink::factory(
+            self.scope.next_id(),
+            topic.clone(),
+            Arc::clone(&key_serde),
+            Arc::clone(&value_serde),
+        );
+        let kind = NodeKind::Sink { topic: topic.clone(), factory };
+        self.scope.add_node(names.sink, &[filter], kind);
+        let factory = source::factory(source::SourceOptions {
+            node: self.scope.next_id(),
+            key_serde,
+            value_serde,
+            extractor: TimestampExtractor::record_time(),
+            repartition: true,
+        });
+        let kind = NodeKind::Source { topics: vec![topic], reset: None, factory };
+        let source = self.scope.add_node(names.source, &[], kind);
+        self.shared_source.set(Some(source));
+        source
+    }
+
+    /// Groups by tumbling windows as well.
+    #[must_use]
+    pub fn windowed_by(&self, windows: TimeWindows) -> TimeWindowedKStream<K, V> {
+        TimeWindowedKStream::new(self.clone(), windows)
+    }
+}
+
+impl<K, V> KGroupedStream<K, V>
+where
+    K: Hash + Eq + Clone + Send + 'static,
+    V: Clone + Send + 'static,
+{
+    /// Counts the records of each key, in a store of that name.
+    ///
+    /// Every record gives a new count; its timestamp is the largest so far of the key.
+    #[must_use]
+    pub fn count(&self, materialized: impl Into<Materialized<K, i64>>) -> KTable<K, i64> {
+        self.add_aggregate("KSTREAM-AGGREGATE-", materialized.into(), |_, _, count| {
+            Some(count.unwrap_or(0) + 1)
+        })
+    }
+
+    /// Combines the values of each key, in a store of that name: the first is taken as it is.
+    #[must_use]
+    pub fn reduce(
+        &self,
+        reducer: impl Fn(V, V) -> V + Send + Sync + 'static,
+        materialized: impl Into<Materialized<K, V>>,
+    ) -> KTable<K, V> {
+        self.add_aggregate("KSTREAM-REDUCE-", materialized.into(), move |_, value, old| {
+            Some(match old {
+                Some(old) => reducer(old, value),
+                None => value,
+            })
+        })
+    }
+
+    /// Folds the values of each key, in a store of that name. Where `aggregator` returns an
+    /// `Option`, `None` removes the key; the next record starts from `initializer` again.
+    ///
+    /// ```
+    /// # use headwater_topology::StreamsBuilder;
+    /// # let builder = StreamsBuilder::new();
+    /// let longest = builder
+    ///     .stream::<String, String>("words")
+    ///     .group_by_key()
+    ///     .aggregate(|| 0_u64, |_, word, longest| longest.max(word.len() as u64), "longest");
+    /// ```
+    #[must_use]
+    pub fn aggregate<A: Clone + Send + 'static, R: Into<Option<A>>>(
+        &self,
+        initializer: impl Fn() -> A + Send + Sync + 'static,
+        aggregator: impl Fn(&K, V, A) -> R + Send + Sync + 'static,
+        materialized: impl Into<Materialized<K, A>>,
+    ) -> KTable<K, A> {
+        self.add_aggregate("KSTREAM-AGGREGATE-", materialized.into(), move |key, value, old| {
+            aggregator(key, value, old.unwrap_or_else(&initializer)).into()
+        })
+    }
+
+    fn add_aggregate<A: Clone + Send + 'static>(
+        &self,
+        prefix: &str,
+        materialized: Materialized<K, A>,
+        add: impl Adder<K, V, A>,
+    ) -> KTable<K, A> {
+        let name = self.scope.next_name(prefix);
+        let parent = self.aggregation_parent(&materialized.store);
+        let send_old = Arc::new(AtomicBool::new(false));
+        let options = self.aggregate_options(&materialized, &send_old);
+        let key_serde = Arc::clone(&options.key_serde);
+        let factory = aggregate::factory(options, add);
+        let store = definition(materialized, StoreKind::KeyValue, move |name, value_serde| {
+            StoreHandle::new(KeyValueStore::new(name, Arc::clone(&key_serde), value_serde))
+        });
+        let node = self.scope.add_stateful(name, parent, store, factory);
+        KTable::new(self.scope.clone(), node, send_old)
+    }
+
+    /// What the operator needs; its node is the next one to be added.
+    pub(crate) fn aggregate_options<A>(
+        &self,
+        materialized: &Materialized<K, A>,
+        send_old: &Arc<AtomicBool>,
+    ) -> AggregateOptions<K, V> {
+        let serdes = &self.grouped.serdes;
+        AggregateOptions {
+            node: self.scope.next_id(),
+            store: materialized.store.clone(),
+            key_serde: Arc::clone(materialized.key_serde.as_ref().unwrap_or(&serdes.key)),
+            value_serde: Arc::clone(&serdes.value),
+            send_old: Arc::clone(send_old),
+        }
+    }
+}
+
+/// The store of an aggregation; `build` makes an empty one.
+pub(crate) fn definition<K, A: 'static>(
+    materialized: Materialized<K, A>,
+    kind: StoreKind,
+    build: impl Fn(String, SerdeRef<A>) -> StoreHandle + Send + Sync + 'static,
+) -> StoreDefinition {
+    let Materialized { store, value_serde, logged, configs, .. } = materialized;
+    let name = store.clone();
+    let factory = Arc::new(move || build(name.clone(), Arc::clone(&value_serde)));
+    StoreDefinition { name: store, kind, logged, configs, factory }
+}

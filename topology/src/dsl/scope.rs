@@ -1,0 +1,82 @@
+//! The graph that the handles of one builder write to.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::error::BuildError;
+use crate::graph::naming::{RepartitionNames, repartition_names};
+use crate::graph::node::{NodeFactory, NodeKind, StoreDefinition};
+use crate::graph::plan::{GraphBuilder, Topology};
+use crate::types::NodeId;
+
+/// A shared handle on the graph in the making.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scope(Rc<RefCell<GraphBuilder>>);
+
+impl Scope {
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+
+    pub(crate) fn next_name(&self, prefix: &str) -> String {
+        self.0.borrow_mut().naming.next(prefix)
+    }
+
+    /// A generated name, used up even where one is given.
+    pub(crate) fn name_or_next(&self, name: Option<&String>, prefix: &str) -> String {
+        let generated = self.next_name(prefix);
+        name.cloned().unwrap_or(generated)
+    }
+
+    pub(crate) fn repartition_names(&self, prefix: &str) -> RepartitionNames {
+        repartition_names(&mut self.0.borrow_mut().naming, prefix)
+    }
+
+    pub(crate) fn next_id(&self) -> NodeId {
+        self.0.borrow().next_id()
+    }
+
+    pub(crate) fn add_node(&self, name: String, parents: &[NodeId], kind: NodeKind) -> NodeId {
+        self.0.borrow_mut().add_node(name, parents, kind)
+    }
+
+    /// Adds a node without stores; `factory` is given the node's id.
+    pub(crate) fn add_processor(
+        &self,
+        prefix: &str,
+        parents: &[NodeId],
+        factory: impl FnOnce(NodeId) -> NodeFactory,
+    ) -> NodeId {
+        let name = self.next_name(prefix);
+        let factory = factory(self.next_id());
+        self.add_node(name, parents, NodeKind::Processor { stores: Vec::new(), factory })
+    }
+
+    /// Adds a node with one store, whose keys the topics above have to agree on.
+    pub(crate) fn add_stateful(
+        &self,
+        name: String,
+        parent: NodeId,
+        store: StoreDefinition,
+        factory: NodeFactory,
+    ) -> NodeId {
+        let kind = NodeKind::Processor { stores: vec![store.name.clone()], factory };
+        let node = self.add_node(name, &[parent], kind);
+        let mut graph = self.0.borrow_mut();
+        graph.add_store(store);
+        graph.copartition_above(node);
+        node
+    }
+
+    pub(crate) fn rename(&self, node: NodeId, name: &str) {
+        self.0.borrow_mut().rename(node, name);
+    }
+
+    pub(crate) fn refuse(&self, error: BuildError) {
+        self.0.borrow_mut().refuse(error);
+    }
+
+    pub(crate) fn build(&self) -> Result<Topology, BuildError> {
+        self.0.borrow().build()
+    }
+}

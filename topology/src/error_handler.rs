@@ -1,0 +1,147 @@
+//! What happens to a record that fails: the handlers' questions and answers.
+
+use std::fmt;
+use std::sync::Arc;
+
+use headwater_log_store::Timestamp;
+
+use crate::error::{Error, RecordPosition};
+
+/// A handler's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ErrorResponse {
+    /// Stop the application with the error. The default of every handler but that for nulls.
+    Fail,
+    /// Go on without the record, and count it.
+    Skip,
+    /// Write the record to the topic `errors.dead.letter.queue.topic.name`, in the same
+    /// transaction, and go on without it.
+    DeadLetter,
+    /// Take back the work since the last commit and try again, at most
+    /// [`RETRIES_MAX`] times for one record; then fail.
+    Retry,
+}
+
+/// How often a record is tried again before [`ErrorResponse::Retry`] means fail.
+pub const RETRIES_MAX: u32 = 10;
+
+/// Where a record failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// Its bytes are not what the serde expects.
+    Deserialization,
+    /// Its key or value is null where the type has no null.
+    Null,
+    /// A closure that can fail returned an error, or a value could not be serialized.
+    Processing,
+    /// A closure panicked.
+    Panic,
+}
+
+impl fmt::Display for FailureKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Deserialization => "deserialization",
+            Self::Null => "null",
+            Self::Processing => "processing",
+            Self::Panic => "panic",
+        })
+    }
+}
+
+/// A record that failed, as a handler sees it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct FailedRecord<'a> {
+    /// Where it failed.
+    pub kind: FailureKind,
+    /// Its place in the source topic.
+    pub position: &'a RecordPosition,
+    /// The node that failed.
+    pub node: &'a str,
+    /// The error, in its own words.
+    pub reason: &'a str,
+    /// The source record's key.
+    pub key: Option<&'a [u8]>,
+    /// The source record's value.
+    pub value: Option<&'a [u8]>,
+    /// The source record's timestamp.
+    pub timestamp: Timestamp,
+    /// How often it has failed before.
+    pub retries: u32,
+}
+
+/// Decides about records that fail. An [`ErrorResponse`] is a handler that always says the same,
+/// and so is every closure from `&FailedRecord` to `ErrorResponse`.
+pub trait ErrorHandler: Send + Sync + 'static {
+    /// The answer for this record.
+    fn handle(&self, failed: &FailedRecord<'_>) -> ErrorResponse;
+}
+
+impl ErrorHandler for ErrorResponse {
+    fn handle(&self, _failed: &FailedRecord<'_>) -> ErrorResponse {
+        *self
+    }
+}
+
+impl<F> ErrorHandler for F
+where
+    F: Fn(&FailedRecord<'_>) -> ErrorResponse + Send + Sync + 'static,
+{
+    fn handle(&self, failed: &FailedRecord<'_>) -> ErrorResponse {
+        self(failed)
+    }
+}
+
+/// The handlers of an application.
+#[derive(Clone)]
+pub(crate) struct Handlers {
+    pub(crate) deserialization: Arc<dyn ErrorHandler>,
+    pub(crate) null: Arc<dyn ErrorHandler>,
+    pub(crate) processing: Arc<dyn ErrorHandler>,
+}
+
+impl Handlers {
+    pub(crate) fn for_kind(&self, kind: FailureKind) -> &dyn ErrorHandler {
+        match kind {
+            FailureKind::Deserialization => self.deserialization.as_ref(),
+            FailureKind::Null => self.null.as_ref(),
+            FailureKind::Processing | FailureKind::Panic => self.processing.as_ref(),
+        }
+    }
+}
+
+impl Default for Handlers {
+    fn default() -> Self {
+        Self {
+            deserialization: Arc::new(ErrorResponse::Fail),
+            null: Arc::new(ErrorResponse::Skip),
+            processing: Arc::new(ErrorResponse::Fail),
+        }
+    }
+}
+
+impl fmt::Debug for Handlers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Handlers")
+    }
+}
+
+/// Why a task cannot go on with the work since the last commit.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The application has to stop.
+    Fatal(Error),
+    /// A handler wants the work since the last commit redone.
+    Retry { position: RecordPosition },
+    /// The transaction is full: commit earlier.
+    TransactionFull(Error),
+}
+
+impl From<Error> for Box<Failure> {
+    fn from(error: Error) -> Self {
+        Self::new(Failure::Fatal(error))
+    }
+}

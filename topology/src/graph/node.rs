@@ -1,0 +1,81 @@
+//! Nodes, stores and topics of a graph.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use headwater_log_store::AutoOffsetReset;
+
+use crate::processor::{AnyReceiver, Source, StoreHandle, TaskParts};
+use crate::types::{NodeId, TopicRef};
+
+/// Builds the source of a queue.
+pub(crate) type SourceFactory = Arc<dyn Fn(&mut TaskParts) -> Box<dyn Source> + Send + Sync>;
+
+/// Builds a node, given its children.
+pub(crate) type NodeFactory = Arc<dyn Fn(&mut TaskParts) -> AnyReceiver + Send + Sync>;
+
+/// Builds an empty store.
+pub(crate) type StoreFactory = Arc<dyn Fn() -> StoreHandle + Send + Sync>;
+
+/// What a node is.
+#[derive(Clone)]
+pub(crate) enum NodeKind {
+    Source { topics: Vec<TopicRef>, reset: Option<AutoOffsetReset>, factory: SourceFactory },
+    Processor { stores: Vec<String>, factory: NodeFactory },
+    Sink { topic: TopicRef, factory: NodeFactory },
+}
+
+impl fmt::Debug for NodeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source { topics, .. } => write!(f, "Source {topics:?}"),
+            Self::Processor { stores, .. } => write!(f, "Processor {stores:?}"),
+            Self::Sink { topic, .. } => write!(f, "Sink {topic:?}"),
+        }
+    }
+}
+
+/// A node with its edges.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) kind: NodeKind,
+    pub(crate) parents: Vec<NodeId>,
+    pub(crate) children: Vec<NodeId>,
+}
+
+/// How long the rows of a store live, and so how its changelog is cleaned up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StoreKind {
+    KeyValue,
+    Window { retention_ms: i64 },
+}
+
+/// A store of the topology.
+#[derive(Clone)]
+pub(crate) struct StoreDefinition {
+    pub(crate) name: String,
+    pub(crate) kind: StoreKind,
+    /// Whether it has a changelog.
+    pub(crate) logged: bool,
+    /// Configs of the changelog topic over the defaults.
+    pub(crate) configs: BTreeMap<String, String>,
+    pub(crate) factory: StoreFactory,
+}
+
+impl StoreDefinition {
+    /// The changelog's name, before it gets the application's prefix.
+    pub(crate) fn changelog(&self) -> String {
+        format!("{}-changelog", self.name)
+    }
+}
+
+impl fmt::Debug for StoreDefinition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreDefinition")
+            .field("name", &self.name)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,177 @@
+//! The graph: how it is written node by node, and the finished topology.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::error::BuildError;
+use crate::graph::naming::Naming;
+use crate::graph::node::{Node, NodeKind, StoreDefinition};
+use crate::graph::subtopology::subtopologies;
+use crate::graph::validate::validate;
+use crate::types::{NodeId, TopicRef};
+
+/// A finished topology: what to run, checked, and cheap to clone.
+///
+/// [`describe`](Self::describe) prints it as Kafka Streams does.
+#[derive(Clone, Debug)]
+pub struct Topology {
+    pub(crate) graph: Arc<Graph>,
+}
+
+/// The nodes, stores and sub-topologies of a topology.
+#[derive(Debug)]
+pub(crate) struct Graph {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) stores: Vec<StoreDefinition>,
+    /// The nodes of each sub-topology, by creation.
+    pub(crate) subtopologies: Vec<Vec<NodeId>>,
+    /// Topics that need the same number of partitions.
+    pub(crate) copartitioned: Vec<BTreeSet<TopicRef>>,
+}
+
+impl Graph {
+    pub(crate) fn node(&self, id: NodeId) -> &Node {
+        self.nodes.get(id.index()).expect("ids come from this graph")
+    }
+
+    pub(crate) fn store(&self, name: &str) -> Option<&StoreDefinition> {
+        self.stores.iter().find(|store| store.name == name)
+    }
+
+    /// The nodes of one sub-topology.
+    pub(crate) fn subtopology(&self, index: usize) -> impl Iterator<Item = (NodeId, &Node)> {
+        self.subtopologies.get(index).into_iter().flatten().map(|id| (*id, self.node(*id)))
+    }
+
+    /// The topics that a sub-topology reads, by the order of its sources.
+    pub(crate) fn source_topics(&self, index: usize) -> Vec<(NodeId, &TopicRef)> {
+        let mut found = Vec::new();
+        for (id, node) in self.subtopology(index) {
+            if let NodeKind::Source { topics, .. } = &node.kind {
+                found.extend(topics.iter().map(|topic| (id, topic)));
+            }
+        }
+        found
+    }
+
+    /// The topics that a sub-topology writes.
+    pub(crate) fn sink_topics(&self, index: usize) -> Vec<(NodeId, &TopicRef)> {
+        let mut found = Vec::new();
+        for (id, node) in self.subtopology(index) {
+            if let NodeKind::Sink { topic, .. } = &node.kind {
+                found.push((id, topic));
+            }
+        }
+        found
+    }
+
+    /// The stores of a sub-topology.
+    pub(crate) fn stores_of(&self, index: usize) -> Vec<&StoreDefinition> {
+        let mut names = BTreeSet::new();
+        for (_, node) in self.subtopology(index) {
+            if let NodeKind::Processor { stores, .. } = &node.kind {
+                names.extend(stores.iter().map(String::as_str));
+            }
+        }
+        names.into_iter().filter_map(|name| self.store(name)).collect()
+    }
+
+    /// The sub-topologies so that each comes after those that write its repartition topics.
+    pub(crate) fn upstream_first(&self) -> Vec<usize> {
+        let mut order: Vec<usize> = Vec::new();
+        let mut written: BTreeSet<&str> = BTreeSet::new();
+        while order.len() < self.subtopologies.len() {
+            let next = (0..self.subtopologies.len()).find(|index| {
+                !order.contains(index)
+                    && self
+                        .source_topics(*index)
+                        .iter()
+                        .all(|(_, topic)| !topic.internal || written.contains(topic.name.as_str()))
+            });
+            // A repartition step reads what an earlier node writes, so there are no cycles.
+            let next = next.expect("repartition topics lead downstream only");
+            let sinks = self.sink_topics(next).into_iter();
+            written.extend(
+                sinks.filter(|(_, topic)| topic.internal).map(|(_, topic)| topic.name.as_str()),
+            );
+            order.push(next);
+        }
+        order
+    }
+}
+
+/// A graph in the making.
+#[derive(Debug, Default)]
+pub(crate) struct GraphBuilder {
+    pub(crate) naming: Naming,
+    nodes: Vec<Node>,
+    stores: Vec<StoreDefinition>,
+    copartitioned: Vec<BTreeSet<TopicRef>>,
+    error: Option<BuildError>,
+}
+
+impl GraphBuilder {
+    /// Adds a node below its parents.
+    pub(crate) fn add_node(&mut self, name: String, parents: &[NodeId], kind: NodeKind) -> NodeId {
+        let id = NodeId::new(self.nodes.len());
+        for parent in parents {
+            if let Some(parent) = self.nodes.get_mut(parent.index()) {
+                parent.children.push(id);
+            }
+        }
+        self.nodes.push(Node { name, kind, parents: parents.to_vec(), children: Vec::new() });
+        id
+    }
+
+    /// The id that the next node will have.
+    pub(crate) fn next_id(&self) -> NodeId {
+        NodeId::new(self.nodes.len())
+    }
+
+    pub(crate) fn add_store(&mut self, store: StoreDefinition) {
+        self.stores.push(store);
+    }
+
+    pub(crate) fn rename(&mut self, id: NodeId, name: &str) {
+        if let Some(node) = self.nodes.get_mut(id.index()) {
+            name.clone_into(&mut node.name);
+        }
+    }
+
+    /// Remembers a mistake; the first one is what `build` reports.
+    pub(crate) fn refuse(&mut self, error: BuildError) {
+        self.error.get_or_insert(error);
+    }
+
+    /// A node with state keeps each key in one task, so the topics above it have to agree on the
+    /// partition of a key.
+    pub(crate) fn copartition_above(&mut self, id: NodeId) {
+        let mut topics = BTreeSet::new();
+        let mut above = vec![id];
+        while let Some(node) = above.pop().and_then(|id| self.nodes.get(id.index())) {
+            if let NodeKind::Source { topics: read, .. } = &node.kind {
+                topics.extend(read.iter().cloned());
+            }
+            above.extend(&node.parents);
+        }
+        if topics.len() > 1 {
+            self.copartitioned.push(topics);
+        }
+    }
+
+    /// Checks the graph and finishes it.
+    pub(crate) fn build(&self) -> Result<Topology, BuildError> {
+        if let Some(error) = &self.error {
+            return Err(error.clone());
+        }
+        validate(&self.nodes, &self.stores)?;
+        Ok(Topology {
+            graph: Arc::new(Graph {
+                subtopologies: subtopologies(&self.nodes),
+                nodes: self.nodes.clone(),
+                stores: self.stores.clone(),
+                copartitioned: self.copartitioned.clone(),
+            }),
+        })
+    }
+}

@@ -1,0 +1,40 @@
+//! The DSL and the runtime of Headwater: Kafka Streams' topologies over any log that has the shape
+//! of `headwater_log_store::Log`.
+//!
+//! A topology is put together with a [`StreamsBuilder`] from [`KStream`]s and [`KTable`]s, and
+//! finished as a [`Topology`]: plain data, which
+//! [`describe`](Topology::describe) prints as Kafka Streams does.
+mod types;
+mod error;
+mod record;
+mod serdes;
+mod time;
+mod window;
+mod partitioner;
+mod metrics;
+mod error_handler;
+mod store;
+mod processor;
+mod graph;
+mod operators;
+mod dsl;
+
+pub use dsl::builder::{StreamsBuilder, Topics};
+pub use dsl::grouped::KGroupedStream;
+pub use dsl::options::{Consumed, Grouped, Materialized, Produced};
+pub use dsl::stream::{KStream, Terminal};
+pub use dsl::table::KTable;
+pub use dsl::windowed::TimeWindowedKStream;
+pub use error::{BoxError, BuildError, Error, RecordPosition, Result};
+pub use error_handler::{ErrorHandler, ErrorResponse, FailedRecord, FailureKind, RETRIES_MAX};
+pub use graph::plan::Topology;
+pub use metrics::{DropReason, MetricsSnapshot};
+pub use record::Headers;
+pub use serdes::{
+    BytesSerde, DefaultSerde, JsonSerde, NumberSerde, OptionSerde, Serde, SerdeRef, StringSerde,
+    UnitSerde,
+};
+pub use store::table::ValueAndTimestamp;
+pub use time::TimestampExtractor;
+pub use types::TaskId;
+pub use window::{TimeWindowedSerde, TimeWindows, Window, Windowed};

@@ -1,0 +1,98 @@
+//! Aggregations per key: `count`, `reduce` and `aggregate` of a grouped stream.
+
+use std::cell::RefCell;
+use std::hash::Hash;
+use std::marker::PhantomData;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::graph::node::NodeFactory;
+use crate::metrics::DropReason;
+use crate::processor::{AnyReceiver, Context, Outputs, Receiver, Step};
+use crate::record::{Change, Record};
+use crate::serdes::SerdeRef;
+use crate::store::key_value::KeyValueStore;
+use crate::store::table::ValueAndTimestamp;
+use crate::types::NodeId;
+
+/// Makes of the aggregate so far, if there is one, and a value the next aggregate; `None` removes
+/// the key.
+pub(crate) trait Adder<K, V, A>: Fn(&K, V, Option<A>) -> Option<A> + Send + Sync + 'static {}
+
+impl<K, V, A, F: Fn(&K, V, Option<A>) -> Option<A> + Send + Sync + 'static> Adder<K, V, A> for F {}
+
+/// What an aggregation needs beside its closure.
+#[derive(Clone)]
+pub(crate) struct AggregateOptions<K, V> {
+    pub(crate) node: NodeId,
+    pub(crate) store: String,
+    pub(crate) key_serde: SerdeRef<K>,
+    pub(crate) value_serde: SerdeRef<V>,
+    /// Set where a node downstream wants old values.
+    pub(crate) send_old: Arc<AtomicBool>,
+}
+
+struct Aggregate<K, V, A, F> {
+    options: Arc<AggregateOptions<K, V>>,
+    send_old: bool,
+    add: Arc<F>,
+    store: Rc<RefCell<KeyValueStore<K, A>>>,
+    outputs: Outputs<K, Change<A>>,
+    input: PhantomData<fn(V)>,
+}
+
+/// Builds an aggregation. Null keys and null values are dropped and counted.
+pub(crate) fn factory<K, V, A, F>(options: AggregateOptions<K, V>, add: F) -> NodeFactory
+where
+    K: Hash + Eq + Clone + 'static,
+    V: 'static,
+    A: Clone + 'static,
+    F: Adder<K, V, A>,
+{
+    let (options, add) = (Arc::new(options), Arc::new(add));
+    Arc::new(move |parts| {
+        AnyReceiver::new(Aggregate {
+            send_old: options.send_old.load(Ordering::Relaxed),
+            store: parts.store(&options.store),
+            outputs: parts.outputs(),
+            options: Arc::clone(&options),
+            add: Arc::clone(&add),
+            input: PhantomData,
+        })
+    })
+}
+
+impl<K, V, A, F> Receiver<K, V> for Aggregate<K, V, A, F>
+where
+    K: Hash + Eq + Clone + 'static,
+    V: 'static,
+    A: Clone + 'static,
+    F: Adder<K, V, A>,
+{
+    fn receive(&mut self, record: Record<K, V>, context: &mut Context) -> Step {
+        context.enter(self.options.node);
+        if self.options.key_serde.is_null(&record.key) {
+            context.drop_record(DropReason::NullKey);
+            return Ok(());
+        }
+        if self.options.value_serde.is_null(&record.value) {
+            context.drop_record(DropReason::NullValue);
+            return Ok(());
+        }
+        let Record { key, value, timestamp, headers } = record;
+        let (change, timestamp) = {
+            let mut store = self.store.borrow_mut();
+            let slot = store.change(&key);
+            let (old, timestamp) = match slot.take() {
+                Some(old) => (Some(old.value), timestamp.max(old.timestamp)),
+                None => (None, timestamp),
+            };
+            let old_to_send = if self.send_old { old.clone() } else { None };
+            let new = (self.add)(&key, value, old);
+            *slot = new.clone().map(|value| ValueAndTimestamp { value, timestamp });
+            (Change { old: old_to_send, new }, timestamp)
+        };
+        self.outputs.forward(Record { key, value: change, timestamp, headers }, context)
+    }
+}

@@ -1,0 +1,36 @@
+//! `peek` and `for_each`: look at records.
+
+use std::sync::Arc;
+
+use crate::graph::node::NodeFactory;
+use crate::processor::{AnyReceiver, Context, Outputs, Receiver, Step};
+use crate::record::Record;
+use crate::types::NodeId;
+
+struct Peek<K, V, F> {
+    node: NodeId,
+    action: Arc<F>,
+    outputs: Outputs<K, V>,
+}
+
+/// Builds a node that shows each record to `action` and passes it on, if anything follows.
+pub(crate) fn factory<K, V, F>(node: NodeId, action: F) -> NodeFactory
+where
+    K: Clone + 'static,
+    V: Clone + 'static,
+    F: Fn(&K, &V) + Send + Sync + 'static,
+{
+    let action = Arc::new(action);
+    Arc::new(move |parts| {
+        let outputs = parts.outputs();
+        AnyReceiver::new(Peek { node, action: Arc::clone(&action), outputs })
+    })
+}
+
+impl<K: Clone, V: Clone, F: Fn(&K, &V)> Receiver<K, V> for Peek<K, V, F> {
+    fn receive(&mut self, record: Record<K, V>, context: &mut Context) -> Step {
+        context.enter(self.node);
+        (self.action)(&record.key, &record.value);
+        self.outputs.forward(record, context)
+    }
+}

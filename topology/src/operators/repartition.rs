@@ -1,0 +1,34 @@
+//! The step before a repartition topic: records without a key have no partition and are dropped.
+
+use std::sync::Arc;
+
+use crate::graph::node::NodeFactory;
+use crate::metrics::DropReason;
+use crate::processor::{AnyReceiver, Context, Outputs, Receiver, Step};
+use crate::record::Record;
+use crate::serdes::SerdeRef;
+
+struct KeyFilter<K, V> {
+    key_serde: SerdeRef<K>,
+    outputs: Outputs<K, V>,
+}
+
+/// Builds a node that drops records whose key is null.
+pub(crate) fn key_filter<K: Clone + 'static, V: Clone + 'static>(
+    key_serde: SerdeRef<K>,
+) -> NodeFactory {
+    Arc::new(move |parts| {
+        let outputs = parts.outputs::<K, V>();
+        AnyReceiver::new(KeyFilter { key_serde: Arc::clone(&key_serde), outputs })
+    })
+}
+
+impl<K: Clone + 'static, V: Clone> Receiver<K, V> for KeyFilter<K, V> {
+    fn receive(&mut self, record: Record<K, V>, context: &mut Context) -> Step {
+        if self.key_serde.is_null(&record.key) {
+            context.drop_record(DropReason::NullKey);
+            return Ok(());
+        }
+        self.outputs.forward(record, context)
+    }
+}

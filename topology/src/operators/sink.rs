@@ -1,0 +1,40 @@
+//! A sink: records into a topic.
+
+use std::sync::Arc;
+
+use crate::graph::node::NodeFactory;
+use crate::processor::{AnyReceiver, Context, Receiver, SinkTarget, Step};
+use crate::record::Record;
+use crate::serdes::SerdeRef;
+use crate::types::{NodeId, TopicRef};
+
+struct Sink<K, V> {
+    node: NodeId,
+    target: SinkTarget,
+    key_serde: SerdeRef<K>,
+    value_serde: SerdeRef<V>,
+}
+
+/// Builds a sink for that topic.
+pub(crate) fn factory<K: 'static, V: 'static>(
+    node: NodeId,
+    topic: TopicRef,
+    key_serde: SerdeRef<K>,
+    value_serde: SerdeRef<V>,
+) -> NodeFactory {
+    Arc::new(move |parts| {
+        AnyReceiver::new(Sink {
+            node,
+            target: SinkTarget { topic: parts.topic(&topic), writer: topic.internal },
+            key_serde: Arc::clone(&key_serde),
+            value_serde: Arc::clone(&value_serde),
+        })
+    })
+}
+
+impl<K: 'static, V: 'static> Receiver<K, V> for Sink<K, V> {
+    fn receive(&mut self, record: Record<K, V>, context: &mut Context) -> Step {
+        context.enter(self.node);
+        context.send_typed(&self.target, (&*self.key_serde, &*self.value_serde), &record)
+    }
+}

@@ -1,0 +1,163 @@
+//! Builds tasks: the nodes of a sub-topology with their typed edges, its stores and queues.
+
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use headwater_log_store::{
+    AutoOffsetReset, GroupOffsets, Log, Offset, PartitionId, TopicName, TopicPartition,
+};
+
+use crate::config::StreamsConfig;
+use crate::error::{Error, Result};
+use crate::graph::node::NodeKind;
+use crate::graph::plan::Graph;
+use crate::processor::{AnyReceiver, TaskParts};
+use crate::runtime::commit_metadata::CommitMetadata;
+use crate::runtime::record_queue::{Committed, RecordQueue};
+use crate::runtime::resolve::{Resolved, internal_name};
+use crate::runtime::task::{Task, TaskStore};
+use crate::types::{NodeId, TaskId, TopicRef};
+
+/// What tasks are built from.
+pub(crate) struct Blueprint<'a> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) resolved: &'a Resolved,
+    pub(crate) config: &'a StreamsConfig,
+    pub(crate) log: &'a dyn Log,
+    pub(crate) offsets: &'a GroupOffsets,
+}
+
+impl Blueprint<'_> {
+    /// Builds one task, its stores still empty.
+    pub(crate) fn build(&self, id: TaskId) -> Result<Task> {
+        let index = id.subtopology as usize;
+        let mut parts = TaskParts {
+            stores: HashMap::new(),
+            topics: Arc::clone(&self.resolved.topics),
+            children: Vec::new(),
+        };
+        let mut stores = Vec::new();
+        for definition in self.graph.stores_of(index) {
+            let handle = (definition.factory)();
+            let changelog = definition.logged.then(|| {
+                internal_name(&self.config.application_id, &definition.changelog()).into()
+            });
+            stores.push(TaskStore {
+                name: definition.name.clone(),
+                store: Rc::clone(&handle.managed),
+                changelog,
+            });
+            parts.stores.insert(definition.name.clone(), handle);
+        }
+        let mut wiring = Wiring { graph: self.graph, parts, shared: BTreeMap::new() };
+        let mut queues = Vec::new();
+        for (node, topic) in self.graph.source_topics(index) {
+            if id.partition < self.resolved.topic(topic).partitions {
+                queues.push(self.queue(&mut wiring, node, topic, id.partition)?);
+            }
+        }
+        Ok(Task { id, queues, stores })
+    }
+
+    fn queue(
+        &self,
+        wiring: &mut Wiring<'_>,
+        node: NodeId,
+        topic: &TopicRef,
+        partition: u32,
+    ) -> Result<RecordQueue> {
+        let NodeKind::Source { reset, factory, .. } = &self.graph.node(node).kind else {
+            unreachable!("source topics belong to sources");
+        };
+        wiring.parts.children = wiring.children(node);
+        let source = factory(&mut wiring.parts);
+        let name = &self.resolved.topic(topic).name;
+        let name = TopicName::new(name).map_err(Error::log(format!("a look at topic {name}")))?;
+        let topic_partition = TopicPartition::new(name, PartitionId::new(partition));
+        let reset = if topic.internal {
+            AutoOffsetReset::Earliest
+        } else {
+            reset.unwrap_or(self.config.auto_offset_reset)
+        };
+        let committed = self.committed(&topic_partition, reset)?;
+        Ok(RecordQueue::new(topic_partition, topic.internal, source, committed))
+    }
+
+    fn committed(
+        &self,
+        topic_partition: &TopicPartition,
+        reset: AutoOffsetReset,
+    ) -> Result<Committed> {
+        let watermarks = self
+            .log
+            .watermarks(topic_partition)
+            .map_err(Error::log(format!("a look at {topic_partition}")))?;
+        if let Some(committed) = self.offsets.get(topic_partition) {
+            let metadata = CommitMetadata::parse(&committed.metadata);
+            // What was deleted since the commit cannot be read any more.
+            let offset = committed.offset.max(watermarks.start);
+            return Ok(Committed { offset, metadata });
+        }
+        let offset: Offset = match reset {
+            AutoOffsetReset::Latest => watermarks.end,
+            AutoOffsetReset::None => {
+                return Err(Error::InvalidConfig {
+                    key: "auto.offset.reset".to_owned(),
+                    value: "none".to_owned(),
+                    reason: format!("no offset is committed for {topic_partition}"),
+                });
+            }
+            _ => watermarks.start,
+        };
+        Ok(Committed { offset, metadata: CommitMetadata::default() })
+    }
+}
+
+/// Builds nodes from the sinks up, each once.
+struct Wiring<'a> {
+    graph: &'a Graph,
+    parts: TaskParts,
+    /// Handles on nodes that have several parents, for the parents to come.
+    shared: BTreeMap<NodeId, AnyReceiver>,
+}
+
+impl Wiring<'_> {
+    fn children(&mut self, node: NodeId) -> Vec<AnyReceiver> {
+        self.graph.node(node).children.iter().map(|child| self.receiver(*child)).collect()
+    }
+
+    fn receiver(&mut self, node: NodeId) -> AnyReceiver {
+        if let Some(shared) = self.shared.remove(&node) {
+            let (one, other) = shared.share();
+            self.shared.insert(node, other);
+            return one;
+        }
+        let children = self.children(node);
+        self.parts.children = children;
+        let receiver = match &self.graph.node(node).kind {
+            NodeKind::Processor { factory, .. } | NodeKind::Sink { factory, .. } => {
+                factory(&mut self.parts)
+            }
+            NodeKind::Source { .. } => unreachable!("a source has no parent"),
+        };
+        if !self.has_several_parents(node) {
+            return receiver;
+        }
+        let (one, other) = receiver.share();
+        self.shared.insert(node, other);
+        one
+    }
+
+    /// Counts a parent that reads several topics once for each, because each has its own queue.
+    fn has_several_parents(&self, node: NodeId) -> bool {
+        let parents = self.graph.node(node).parents.iter();
+        let edges: usize = parents
+            .map(|parent| match &self.graph.node(*parent).kind {
+                NodeKind::Source { topics, .. } => topics.len(),
+                NodeKind::Processor { .. } | NodeKind::Sink { .. } => 1,
+            })
+            .sum();
+        edges > 1
+    }
+}

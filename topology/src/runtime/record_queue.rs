@@ -1,0 +1,260 @@
+//! The records of one partition on their way into a task, in the order of their offsets.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use headwater_log_store::{Offset, OffsetAndMetadata, RecordBatch, Timestamp, TopicPartition};
+
+use crate::error::{RecordPosition, Result};
+use crate::processor::{Context, Source, Step};
+use crate::runtime::commit_metadata::CommitMetadata;
+use crate::runtime::recovery::Poison;
+use crate::runtime::writer_merge::WriterMerge;
+
+/// Where the records come from.
+enum Feed {
+    /// The worker's consumer.
+    Polled { batches: VecDeque<Rc<RecordBatch>>, index: usize, buffered: usize },
+    /// A replay of a repartition topic.
+    Merged(WriterMerge),
+}
+
+impl Feed {
+    fn empty() -> Self {
+        Self::Polled { batches: VecDeque::new(), index: 0, buffered: 0 }
+    }
+}
+
+/// What the last commit knows of a queue.
+#[derive(Clone, Debug)]
+pub(crate) struct Committed {
+    pub(crate) offset: Offset,
+    pub(crate) metadata: CommitMetadata,
+}
+
+/// See the module.
+pub(crate) struct RecordQueue {
+    pub(crate) topic_partition: TopicPartition,
+    /// Whether it reads a repartition topic.
+    pub(crate) internal: bool,
+    source: Box<dyn Source>,
+    feed: Feed,
+    /// The event time of the head, once it is decoded.
+    head: Option<Timestamp>,
+    partition_time: Option<Timestamp>,
+    /// The next offset to process.
+    position: Offset,
+    /// Where a replay ends for this queue.
+    pub(crate) end: Option<Offset>,
+    pub(crate) committed: Committed,
+    changed: bool,
+    pub(crate) paused: bool,
+}
+
+impl RecordQueue {
+    pub(crate) fn new(
+        topic_partition: TopicPartition,
+        internal: bool,
+        source: Box<dyn Source>,
+        committed: Committed,
+    ) -> Self {
+        Self {
+            topic_partition,
+            internal,
+            source,
+            feed: Feed::empty(),
+            head: None,
+            partition_time: committed.metadata.partition_time,
+            position: committed.offset,
+            end: None,
+            committed,
+            changed: false,
+            paused: false,
+        }
+    }
+
+    /// The next offset to process.
+    pub(crate) fn position(&self) -> Offset {
+        self.position
+    }
+
+    /// How many records lie here.
+    pub(crate) fn buffered(&self) -> usize {
+        match &self.feed {
+            Feed::Polled { buffered, .. } => *buffered,
+            Feed::Merged(_) => 0,
+        }
+    }
+
+    pub(crate) fn push(&mut self, batch: RecordBatch) {
+        if let Feed::Polled { batches, buffered, .. } = &mut self.feed {
+            *buffered += batch.len();
+            batches.push_back(Rc::new(batch));
+        }
+    }
+
+    /// Reads a repartition topic's replay from now on.
+    pub(crate) fn merge(&mut self, merge: WriterMerge) {
+        self.feed = Feed::Merged(merge);
+        self.head = None;
+        self.source.clear();
+    }
+
+    /// Whether records come from the worker's consumer.
+    pub(crate) fn is_polled(&self) -> bool {
+        matches!(self.feed, Feed::Polled { .. })
+    }
+
+    /// Makes the next record the decoded head, past those that are dropped. Returns its event
+    /// time, or `None` if there is none.
+    #[inline]
+    pub(crate) fn load_head(
+        &mut self,
+        context: &mut Context,
+        poison: &Poison,
+    ) -> Step<Option<Timestamp>> {
+        if self.head.is_some() {
+            return Ok(self.head);
+        }
+        while let Some((batch, index)) = self.peek()? {
+            context.current.batch = Some(Rc::clone(&batch));
+            context.current.index = index;
+            let view = batch.get(index).expect("peek answers with a record that is there");
+            context.metrics.records_in += 1;
+            let answer = poison.answer(&self.topic_partition, view.offset);
+            let loaded = match answer {
+                Some((response, report)) => {
+                    context.apply(*response, report)?;
+                    None
+                }
+                None => self.source.load(&view, self.partition_time, context)?,
+            };
+            if loaded.is_some() {
+                self.head = loaded;
+                return Ok(loaded);
+            }
+            self.advance(view.offset);
+        }
+        Ok(None)
+    }
+
+    /// Processes the head, which `load_head` has found.
+    #[inline]
+    pub(crate) fn process_head(&mut self, context: &mut Context) -> Step {
+        let Some(timestamp) = self.head.take() else { return Ok(()) };
+        let Some((batch, index)) = self.peek()? else { return Ok(()) };
+        let offset = batch.get(index).map_or(self.position, |view| view.offset);
+        context.current.batch = Some(batch);
+        context.current.index = index;
+        self.source.process(context)?;
+        self.partition_time = Some(self.partition_time.map_or(timestamp, |t| t.max(timestamp)));
+        self.advance(offset);
+        Ok(())
+    }
+
+    #[inline]
+    fn peek(&mut self) -> Result<Option<(Rc<RecordBatch>, usize)>> {
+        let end = self.end;
+        match &mut self.feed {
+            Feed::Merged(merge) => merge.peek(),
+            Feed::Polled { batches, index, .. } => Ok(batches.front().and_then(|batch| {
+                let view = batch.get(*index)?;
+                end.is_none_or(|end| view.offset < end).then(|| (Rc::clone(batch), *index))
+            })),
+        }
+    }
+
+    #[inline]
+    fn advance(&mut self, processed: Offset) {
+        self.changed = true;
+        match &mut self.feed {
+            Feed::Merged(merge) => {
+                merge.advance();
+                self.position = merge.position();
+            }
+            Feed::Polled { batches, index, buffered } => {
+                *index += 1;
+                *buffered = buffered.saturating_sub(1);
+                self.position = processed.next();
+                if batches.front().is_some_and(|batch| *index >= batch.len()) {
+                    batches.pop_front();
+                    *index = 0;
+                }
+            }
+        }
+    }
+
+    /// Whether a replay has nothing more to read here; `fetched` is where the next poll goes on.
+    pub(crate) fn is_exhausted(&mut self, fetched: Offset) -> Result<bool> {
+        if self.head.is_some() || self.peek()?.is_some() {
+            return Ok(false);
+        }
+        match (&self.feed, self.end) {
+            (Feed::Merged(_), _) => Ok(true),
+            // What is left lies at the end or after it; else the poll has to get there.
+            (Feed::Polled { batches, .. }, Some(end)) => Ok(!batches.is_empty() || fetched >= end),
+            (Feed::Polled { .. }, None) => Ok(false),
+        }
+    }
+
+    /// What a commit has to note, if anything was processed since the last one.
+    pub(crate) fn to_commit(&self) -> Option<(TopicPartition, OffsetAndMetadata)> {
+        self.changed.then(|| {
+            let Committed { offset, metadata } = self.progress();
+            let metadata = metadata.to_text();
+            (self.topic_partition.clone(), OffsetAndMetadata { offset, metadata })
+        })
+    }
+
+    fn progress(&self) -> Committed {
+        let writers = match &self.feed {
+            Feed::Merged(merge) => merge.positions(),
+            Feed::Polled { .. } => std::collections::BTreeMap::new(),
+        };
+        let metadata = CommitMetadata {
+            partition_time: self.partition_time,
+            replay_end: self.committed.metadata.replay_end,
+            writers,
+            wipe: Vec::new(),
+        };
+        Committed { offset: self.position, metadata }
+    }
+
+    /// Whether something was processed since the last commit.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// The commit took place.
+    pub(crate) fn commit(&mut self) {
+        if self.changed {
+            self.committed = self.progress();
+            self.changed = false;
+        }
+    }
+
+    /// Goes back to the last commit; the worker's consumer has to seek there.
+    pub(crate) fn rewind(&mut self) {
+        self.feed = Feed::empty();
+        self.head = None;
+        self.source.clear();
+        self.position = self.committed.offset;
+        self.partition_time = self.committed.metadata.partition_time;
+        self.changed = false;
+        self.paused = false;
+    }
+
+    /// Takes the queue out of its replay: it goes on at `offset`, live.
+    pub(crate) fn leave_replay(&mut self, offset: Offset) {
+        self.committed.offset = offset;
+        self.committed.metadata.replay_end = None;
+        self.committed.metadata.writers.clear();
+        self.end = None;
+        self.rewind();
+    }
+
+    /// The place of a record in this queue.
+    pub(crate) fn position_of(&self, offset: Offset) -> RecordPosition {
+        RecordPosition { topic_partition: self.topic_partition.clone(), offset }
+    }
+}

@@ -1,0 +1,166 @@
+//! From a graph to a log: how many tasks there are, and the topics with their names and
+//! partitions.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use headwater_log_store::{Error as LogError, Log, NewTopic};
+
+use crate::config::StreamsConfig;
+use crate::error::{Error, Result};
+use crate::graph::node::StoreKind;
+use crate::graph::plan::Graph;
+use crate::processor::ResolvedTopic;
+use crate::types::TopicRef;
+
+/// A graph on a log.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    pub(crate) topics: Arc<HashMap<TopicRef, ResolvedTopic>>,
+    /// How many tasks each sub-topology has.
+    pub(crate) tasks: Vec<u32>,
+    /// The sub-topologies, upstream first.
+    pub(crate) order: Vec<usize>,
+    /// The topics that belong to the application, by name.
+    pub(crate) internal: BTreeMap<String, NewTopic>,
+    pub(crate) dead_letters: Option<ResolvedTopic>,
+}
+
+impl Resolved {
+    pub(crate) fn topic(&self, topic: &TopicRef) -> &ResolvedTopic {
+        self.topics.get(topic).expect("every topic of the graph is resolved")
+    }
+
+    /// The sub-topology that writes a repartition topic.
+    pub(crate) fn writer_of(graph: &Graph, topic: &TopicRef) -> Option<usize> {
+        (0..graph.subtopologies.len())
+            .find(|index| graph.sink_topics(*index).iter().any(|(_, sink)| *sink == topic))
+    }
+}
+
+/// The name of an internal topic in the log.
+pub(crate) fn internal_name(application_id: &str, name: &str) -> String {
+    format!("{application_id}-{name}")
+}
+
+/// Looks up the topics that have to exist, and works out the others.
+pub(crate) fn resolve(graph: &Graph, config: &StreamsConfig, log: &dyn Log) -> Result<Resolved> {
+    let mut topics: HashMap<TopicRef, ResolvedTopic> = HashMap::new();
+    let mut internal = BTreeMap::new();
+    let mut tasks = vec![0_u32; graph.subtopologies.len()];
+    let order = graph.upstream_first();
+    for &index in &order {
+        for (node, topic) in graph.source_topics(index) {
+            if !topic.internal {
+                let found = existing(log, &topic.name, &graph.node(node).name)?;
+                topics.insert(topic.clone(), found);
+            }
+        }
+        let sources = graph.source_topics(index).into_iter();
+        let count = sources.map(|(_, topic)| topics.get(topic).map_or(0, |topic| topic.partitions));
+        let count = count.max().unwrap_or(0);
+        if let Some(slot) = tasks.get_mut(index) {
+            *slot = count;
+        }
+        for (node, topic) in graph.sink_topics(index) {
+            let found = if topic.internal {
+                let name = internal_name(&config.application_id, &topic.name);
+                internal.insert(name.clone(), repartition_topic(&name, count));
+                ResolvedTopic { name: name.into(), partitions: count }
+            } else {
+                existing(log, &topic.name, &graph.node(node).name)?
+            };
+            topics.insert(topic.clone(), found);
+        }
+        for store in graph.stores_of(index).into_iter().filter(|store| store.logged) {
+            let name = internal_name(&config.application_id, &store.changelog());
+            let mut topic = changelog_topic(&name, count, store.kind, config);
+            topic.configs.extend(store.configs.clone());
+            internal.insert(name, topic);
+        }
+    }
+    check_copartitioning(graph, &topics)?;
+    let dead_letters = match &config.dead_letter_topic {
+        Some(topic) => Some(existing(log, topic, "errors.dead.letter.queue.topic.name")?),
+        None => None,
+    };
+    Ok(Resolved { topics: Arc::new(topics), tasks, order, internal, dead_letters })
+}
+
+/// Creates the internal topics that are missing.
+pub(crate) fn create_internal_topics(resolved: &Resolved, log: &dyn Log) -> Result<()> {
+    for (name, topic) in &resolved.internal {
+        match log.describe_topic(name) {
+            Ok(found) if found.partitions == topic.partitions => {}
+            Ok(found) => {
+                return Err(Error::InternalTopicPartitions {
+                    topic: name.clone(),
+                    found: found.partitions,
+                    needed: topic.partitions,
+                });
+            }
+            Err(LogError::UnknownTopic { .. }) => {
+                log.create_topic(topic)
+                    .map_err(Error::log(format!("the creation of topic {name}")))?;
+            }
+            Err(source) => return Err(Error::log(format!("a look at topic {name}"))(source)),
+        }
+    }
+    Ok(())
+}
+
+fn existing(log: &dyn Log, topic: &str, node: &str) -> Result<ResolvedTopic> {
+    match log.describe_topic(topic) {
+        Ok(found) => {
+            Ok(ResolvedTopic { name: found.name.as_str().into(), partitions: found.partitions })
+        }
+        Err(LogError::UnknownTopic { .. }) => {
+            Err(Error::MissingTopic { topic: topic.to_owned(), node: node.to_owned() })
+        }
+        Err(source) => Err(Error::log(format!("a look at topic {topic}"))(source)),
+    }
+}
+
+fn check_copartitioning(graph: &Graph, topics: &HashMap<TopicRef, ResolvedTopic>) -> Result<()> {
+    for group in &graph.copartitioned {
+        let found: Vec<&ResolvedTopic> =
+            group.iter().filter_map(|topic| topics.get(topic)).collect();
+        if found.windows(2).any(|pair| matches!(pair, [a, b] if a.partitions != b.partitions)) {
+            let topics: Vec<String> = found
+                .iter()
+                .map(|topic| format!("{} has {} partitions", topic.name, topic.partitions))
+                .collect();
+            return Err(Error::NotCoPartitioned { topics: topics.join(", ") });
+        }
+    }
+    Ok(())
+}
+
+/// Kafka Streams' configs: kept for ever, in small segments, because committed records are
+/// deleted explicitly.
+fn repartition_topic(name: &str, partitions: u32) -> NewTopic {
+    NewTopic::new(name)
+        .partitions(partitions)
+        .config("cleanup.policy", "delete")
+        .config("retention.ms", "-1")
+        .config("segment.bytes", "52428800")
+}
+
+fn changelog_topic(
+    name: &str,
+    partitions: u32,
+    kind: StoreKind,
+    config: &StreamsConfig,
+) -> NewTopic {
+    let topic = NewTopic::new(name).partitions(partitions);
+    match kind {
+        StoreKind::KeyValue => topic.config("cleanup.policy", "compact"),
+        StoreKind::Window { retention_ms } => {
+            let kept_ms =
+                retention_ms.saturating_add(config.window_changelog_additional_retention_ms);
+            topic
+                .config("cleanup.policy", "compact,delete")
+                .config("retention.ms", kept_ms.to_string())
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The key-value store in memory.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::hash::Hash;
+use std::ops::Bound;
+
+use headwater_log_store::RecordView;
+
+use crate::error::{BoxError, Error, Result};
+use crate::serdes::SerdeRef;
+use crate::store::managed::{ChangelogRecord, ChangelogWriter, ManagedStore};
+use crate::store::table::{Isolation, Table, ValueAndTimestamp};
+
+/// Typed values by key, each with a timestamp.
+pub(crate) struct KeyValueStore<K, V> {
+    name: String,
+    table: Table<K, V>,
+    /// The keys by their bytes, from the first ordered read on.
+    index: Option<BTreeMap<Vec<u8>, K>>,
+    key_serde: SerdeRef<K>,
+    value_serde: SerdeRef<V>,
+}
+
+impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyValueStore<K, V> {
+    pub(crate) fn new(name: String, key_serde: SerdeRef<K>, value_serde: SerdeRef<V>) -> Self {
+        Self { name, table: Table::new(), index: None, key_serde, value_serde }
+    }
+
+    /// The value of a key, to be changed in place.
+    #[inline]
+    pub(crate) fn change(&mut self, key: &K) -> &mut Option<ValueAndTimestamp<V>> {
+        // An index that misses a key would hide it; building it anew is the reader's cost.
+        if self.index.is_some() && self.table.get(key, Isolation::Current).is_none() {
+            self.index = None;
+        }
+        self.table.change(key)
+    }
+
+    pub(crate) fn get(&self, key: &K, isolation: Isolation) -> Option<&ValueAndTimestamp<V>> {
+        self.table.get(key, isolation)
+    }
+
+    /// Up to `limit` committed values in the order of their keys' bytes.
+    pub(crate) fn page(
+        &mut self,
+        from: Bound<Vec<u8>>,
+        to: Bound<Vec<u8>>,
+        limit: usize,
+    ) -> Result<Vec<(Vec<u8>, K, ValueAndTimestamp<V>)>, BoxError> {
+        if self.index.is_none() {
+            self.index = Some(self.build_index()?);
+        }
+        let index = self.index.as_ref().expect("it was just built");
+        if is_empty_range(&from, &to) {
+            return Ok(Vec::new());
+        }
+        let values = index.range::<Vec<u8>, _>((from, to)).filter_map(|(bytes, key)| {
+            let value = self.table.get(key, Isolation::Committed)?;
+            Some((bytes.clone(), key.clone(), value.clone()))
+        });
+        Ok(values.take(limit).collect())
+    }
+
+    pub(crate) fn serialize_key(&self, key: &K) -> Result<Vec<u8>, BoxError> {
+        let mut bytes = Vec::new();
+        self.key_serde.serialize(key, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn build_index(&self) -> Result<BTreeMap<Vec<u8>, K>, BoxError> {
+        // Both views, so that a key that a commit removes or adds is in it before and after.
+        let current = self.table.iter(Isolation::Current);
+        let committed = self.table.iter(Isolation::Committed);
+        current.chain(committed).map(|(key, _)| Ok((self.serialize_key(key)?, key.clone()))).collect()
+    }
+}
+
+/// `BTreeMap::range` panics on a range whose start lies after its end.
+fn is_empty_range(from: &Bound<Vec<u8>>, to: &Bound<Vec<u8>>) -> bool {
+    match (from, to) {
+        (Bound::Included(from) | Bound::Excluded(from), Bound::Excluded(to)) => from >= to,
+        (Bound::Excluded(from), Bound::Included(to)) => from >= to,
+        (Bound::Included(from), Bound::Included(to)) => from > to,
+        (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+    }
+}
+
+impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for KeyValueStore<K, V> {
+    fn dirty_len(&self) -> usize {
+        self.table.dirty_len()
+    }
+
+    fn log_changes(&self, write: &mut ChangelogWriter<'_>) -> Result<()> {
+        let (mut key_bytes, mut value_bytes) = (Vec::new(), Vec::new());
+        let serde_error = |what: &str, reason: &BoxError| Error::Serde {
+            what: format!("a {what} of store {}", self.name),
+            reason: reason.to_string(),
+        };
+        for (key, value) in self.table.dirty() {
+            key_bytes.clear();
+            value_bytes.clear();
+            self.key_serde
+                .serialize(key, &mut key_bytes)
+                .map_err(|reason| serde_error("key", &reason))?;
+            if let Some(value) = value {
+                self.value_serde
+                    .serialize(&value.value, &mut value_bytes)
+                    .map_err(|reason| serde_error("value", &reason))?;
+            }
+            write(ChangelogRecord {
+                key: &key_bytes,
+                value: value.map(|_| value_bytes.as_slice()),
+                timestamp: value.map(|value| value.timestamp),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) {
+        let Self { table, index, .. } = self;
+        table.commit(|_| *index = None);
+    }
+
+    fn abort(&mut self) {
+        let Self { table, index, .. } = self;
+        table.abort(|_| *index = None);
+    }
+
+    fn restore(&mut self, record: &RecordView<'_>) -> Result<(), BoxError> {
+        let key = self.key_serde.deserialize(record.key.ok_or("its key is null")?)?;
+        let value = record.value.map(|bytes| {
+            let value = self.value_serde.deserialize(bytes)?;
+            Ok::<_, BoxError>(ValueAndTimestamp { value, timestamp: record.timestamp })
+        });
+        self.table.restore(&key, value.transpose()?);
+        self.index = None;
+        Ok(())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}

@@ -1,0 +1,44 @@
+//! What the runtime asks of a store, whatever it holds.
+
+use std::any::Any;
+
+use headwater_log_store::{RecordView, Timestamp};
+
+use crate::error::{BoxError, Result};
+
+/// One line of a changelog.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChangelogRecord<'a> {
+    pub(crate) key: &'a [u8],
+    pub(crate) value: Option<&'a [u8]>,
+    /// `None` where a deletion left no time: the log then takes the time of the append.
+    pub(crate) timestamp: Option<Timestamp>,
+}
+
+/// Takes the lines of a changelog as a commit writes them.
+pub(crate) type ChangelogWriter<'a> = dyn FnMut(ChangelogRecord<'_>) -> Result<()> + 'a;
+
+/// A store between its operator, which changes it, and the runtime, which commits or aborts what
+/// was changed.
+pub(crate) trait ManagedStore {
+    /// How many keys were changed since the last commit.
+    fn dirty_len(&self) -> usize;
+
+    /// Writes the current value of each key that was changed since the last commit.
+    fn log_changes(&self, write: &mut ChangelogWriter<'_>) -> Result<()>;
+
+    /// The changes are durable: they are the committed values from now on.
+    fn commit(&mut self);
+
+    /// Puts the committed values back.
+    fn abort(&mut self);
+
+    /// Takes a line of the changelog.
+    fn restore(&mut self, record: &RecordView<'_>) -> Result<(), BoxError>;
+
+    /// The store itself, for queries.
+    fn as_any(&self) -> &dyn Any;
+
+    /// The store itself, for queries that build an index.
+    fn as_any_mut(&mut self) -> &mut dyn Any;
+}

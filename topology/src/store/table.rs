@@ -1,0 +1,171 @@
+//! A hash table that remembers, for each key changed since the last commit, the committed value.
+
+use std::hash::{BuildHasher, Hash};
+
+use hashbrown::hash_table::{Entry as TableEntry, HashTable};
+use hashbrown::DefaultHashBuilder;
+use headwater_log_store::Timestamp;
+
+/// A value with the timestamp of the latest record that it is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValueAndTimestamp<V> {
+    /// The value.
+    pub value: V,
+    /// The timestamp.
+    pub timestamp: Timestamp,
+}
+
+/// What a slot of a table says where the key was not changed since the last commit.
+const CLEAN: u32 = u32::MAX;
+
+#[derive(Debug)]
+struct Slot<K, V> {
+    key: K,
+    /// `None` from a deletion to its commit.
+    value: Option<ValueAndTimestamp<V>>,
+    /// The place in the dirty set, or [`CLEAN`].
+    dirty: u32,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Table<K, V> {
+    slots: HashTable<Slot<K, V>>,
+    hasher: DefaultHashBuilder,
+    /// Each changed key once, in the order of its first change, with its committed value.
+    dirty: Vec<(K, Option<ValueAndTimestamp<V>>)>,
+}
+
+/// A table's values by key: either those that operators see, or the committed ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Isolation {
+    Current,
+    Committed,
+}
+
+impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
+    pub(crate) fn new() -> Self {
+        Self {
+            slots: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            dirty: Vec::new(),
+        }
+    }
+
+    /// The value of a key to be changed in place: its committed value is remembered first, so
+    /// that an abort finds it even if the caller never returns.
+    #[inline]
+    pub(crate) fn change(&mut self, key: &K) -> &mut Option<ValueAndTimestamp<V>> {
+        let hasher = &self.hasher;
+        let entry = self.slots.entry(
+            hasher.hash_one(key),
+            |slot| slot.key == *key,
+            |slot| hasher.hash_one(&slot.key),
+        );
+        let slot = match entry {
+            TableEntry::Occupied(occupied) => occupied.into_mut(),
+            TableEntry::Vacant(vacant) => vacant
+                .insert(Slot { key: key.clone(), value: None, dirty: CLEAN })
+                .into_mut(),
+        };
+        if slot.dirty == CLEAN {
+            slot.dirty = u32::try_from(self.dirty.len()).expect("a commit changes < 2^32 keys");
+            self.dirty.push((key.clone(), slot.value.clone()));
+        }
+        &mut slot.value
+    }
+
+    pub(crate) fn get(&self, key: &K, isolation: Isolation) -> Option<&ValueAndTimestamp<V>> {
+        let slot = self.slots.find(self.hasher.hash_one(key), |slot| slot.key == *key)?;
+        self.read(slot, isolation)
+    }
+
+    /// All keys with a value, in no order.
+    pub(crate) fn iter(
+        &self,
+        isolation: Isolation,
+    ) -> impl Iterator<Item = (&K, &ValueAndTimestamp<V>)> {
+        self.slots
+            .iter()
+            .filter_map(move |slot| Some((&slot.key, self.read(slot, isolation)?)))
+    }
+
+    fn read<'a>(
+        &'a self,
+        slot: &'a Slot<K, V>,
+        isolation: Isolation,
+    ) -> Option<&'a ValueAndTimestamp<V>> {
+        if isolation == Isolation::Current || slot.dirty == CLEAN {
+            return slot.value.as_ref();
+        }
+        self.dirty.get(slot.dirty as usize)?.1.as_ref()
+    }
+
+    /// Sets or removes a value as committed.
+    pub(crate) fn restore(&mut self, key: &K, value: Option<ValueAndTimestamp<V>>) {
+        let Some(value) = value else {
+            self.remove(key);
+            return;
+        };
+        let hash = self.hasher.hash_one(key);
+        match self.slots.find_mut(hash, |slot| slot.key == *key) {
+            Some(slot) => {
+                slot.value = Some(value);
+                slot.dirty = CLEAN;
+            }
+            None => {
+                let slot = Slot { key: key.clone(), value: Some(value), dirty: CLEAN };
+                let hasher = &self.hasher;
+                self.slots.insert_unique(hash, slot, |slot| hasher.hash_one(&slot.key));
+            }
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    pub(crate) fn dirty_len(&self) -> usize {
+        self.dirty.len()
+    }
+
+    /// The keys changed since the last commit, by first change, with their current values.
+    pub(crate) fn dirty(&self) -> impl Iterator<Item = (&K, Option<&ValueAndTimestamp<V>>)> {
+        self.dirty.iter().map(|(key, _)| (key, self.get(key, Isolation::Current)))
+    }
+
+    /// Makes the current values the committed ones; `removed` is told of keys that are gone.
+    pub(crate) fn commit(&mut self, mut removed: impl FnMut(&K)) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for (key, _) in &dirty {
+            let hash = self.hasher.hash_one(key);
+            if let Ok(mut occupied) = self.slots.find_entry(hash, |slot| slot.key == *key) {
+                if occupied.get().value.is_some() {
+                    occupied.get_mut().dirty = CLEAN;
+                } else {
+                    occupied.remove();
+                    removed(key);
+                }
+            }
+        }
+        dirty.clear();
+        self.dirty = dirty;
+    }
+
+    /// Puts the committed values back; `removed` is told of keys that had none.
+    pub(crate) fn abort(&mut self, mut removed: impl FnMut(&K)) {
+        for (key, committed) in std::mem::take(&mut self.dirty) {
+            if committed.is_none() {
+                removed(&key);
+            }
+            self.restore(&key, committed);
+        }
+    }
+
+    fn remove(&mut self, key: &K) {
+        let hash = self.hasher.hash_one(key);
+        if let Ok(occupied) = self.slots.find_entry(hash, |slot| slot.key == *key) {
+            occupied.remove();
+        }
+    }
+}

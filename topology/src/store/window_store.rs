@@ -1,0 +1,211 @@
+//! The window store in memory: a table per window start, dropped whole when its time is over.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::hash::Hash;
+
+use headwater_log_store::{RecordView, Timestamp};
+
+use crate::error::{BoxError, Error, Result};
+use crate::serdes::SerdeRef;
+use crate::store::managed::{ChangelogRecord, ChangelogWriter, ManagedStore};
+use crate::store::table::{Isolation, Table, ValueAndTimestamp};
+
+/// What follows the key in a changelog: the window's start and, always 0 here, a sequence number.
+const KEY_SUFFIX_BYTES: usize = 12;
+
+/// Typed values by window start and key, each with a timestamp.
+pub(crate) struct WindowStore<K, V> {
+    name: String,
+    windows: BTreeMap<i64, Table<K, V>>,
+    /// The starts of the windows with changes, in the order of their first change.
+    dirty: Vec<i64>,
+    /// The largest event time that the operator has seen. It lives here to be committed, aborted
+    /// and restored with the windows that it closes.
+    observed: Option<Timestamp>,
+    observed_committed: Option<Timestamp>,
+    retention_ms: i64,
+    key_serde: SerdeRef<K>,
+    value_serde: SerdeRef<V>,
+}
+
+impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
+    pub(crate) fn new(
+        name: String,
+        retention_ms: i64,
+        key_serde: SerdeRef<K>,
+        value_serde: SerdeRef<V>,
+    ) -> Self {
+        Self {
+            name,
+            windows: BTreeMap::new(),
+            dirty: Vec::new(),
+            observed: None,
+            observed_committed: None,
+            retention_ms,
+            key_serde,
+            value_serde,
+        }
+    }
+
+    /// Advances the operator's stream time to `timestamp` if that is later, and returns it.
+    #[inline]
+    pub(crate) fn observe(&mut self, timestamp: Timestamp) -> Timestamp {
+        let observed = self.observed.map_or(timestamp, |observed| observed.max(timestamp));
+        self.observed = Some(observed);
+        observed
+    }
+
+    /// The value of a key in the window that starts at `start_ms`, to be changed in place.
+    #[inline]
+    pub(crate) fn change(&mut self, key: &K, start_ms: i64) -> &mut Option<ValueAndTimestamp<V>> {
+        let window = self.windows.entry(start_ms).or_insert_with(Table::new);
+        if window.dirty_len() == 0 {
+            self.dirty.push(start_ms);
+        }
+        window.change(key)
+    }
+
+    /// The committed values of a key, by window start, from `from_ms` up to and including `to_ms`.
+    pub(crate) fn fetch(
+        &self,
+        key: &K,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Vec<(i64, ValueAndTimestamp<V>)> {
+        if from_ms > to_ms {
+            return Vec::new();
+        }
+        let windows = self.windows.range(from_ms..=to_ms);
+        windows
+            .filter_map(|(start, table)| {
+                Some((*start, table.get(key, Isolation::Committed)?.clone()))
+            })
+            .collect()
+    }
+
+    /// All committed values of the windows that start from `from_ms` up to and including `to_ms`:
+    /// by window start, then by the bytes of their keys.
+    pub(crate) fn fetch_all(
+        &self,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<Vec<(i64, K, ValueAndTimestamp<V>)>, BoxError> {
+        let mut found = Vec::new();
+        if from_ms > to_ms {
+            return Ok(found);
+        }
+        for (start, table) in self.windows.range(from_ms..=to_ms) {
+            let mut window = Vec::new();
+            for (key, value) in table.iter(Isolation::Committed) {
+                let mut bytes = Vec::new();
+                self.key_serde.serialize(key, &mut bytes)?;
+                window.push((bytes, key.clone(), value.clone()));
+            }
+            window.sort_by(|a, b| a.0.cmp(&b.0));
+            found.extend(window.into_iter().map(|(_, key, value)| (*start, key, value)));
+        }
+        Ok(found)
+    }
+
+    /// Drops the windows whose retention is over: only at a commit, so that an abort finds them.
+    fn expire(&mut self) {
+        let Some((latest_ms, _)) = self.windows.last_key_value() else { return };
+        let expired_ms = latest_ms.saturating_sub(self.retention_ms);
+        while self.windows.first_key_value().is_some_and(|(start, _)| *start <= expired_ms) {
+            self.windows.pop_first();
+        }
+    }
+}
+
+impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for WindowStore<K, V> {
+    fn dirty_len(&self) -> usize {
+        self.dirty.iter().filter_map(|start| self.windows.get(start)).map(Table::dirty_len).sum()
+    }
+
+    fn log_changes(&self, write: &mut ChangelogWriter<'_>) -> Result<()> {
+        let (mut key_bytes, mut value_bytes) = (Vec::new(), Vec::new());
+        let serde_error = |what: &str, reason: &BoxError| Error::Serde {
+            what: format!("a {what} of store {}", self.name),
+            reason: reason.to_string(),
+        };
+        for start in &self.dirty {
+            let Some(window) = self.windows.get(start) else { continue };
+            for (key, value) in window.dirty() {
+                key_bytes.clear();
+                value_bytes.clear();
+                self.key_serde
+                    .serialize(key, &mut key_bytes)
+                    .map_err(|reason| serde_error("key", &reason))?;
+                key_bytes.extend_from_slice(&start.to_be_bytes());
+                key_bytes.extend_from_slice(&0_i32.to_be_bytes());
+                if let Some(value) = value {
+                    self.value_serde
+                        .serialize(&value.value, &mut value_bytes)
+                        .map_err(|reason| serde_error("value", &reason))?;
+                }
+                write(ChangelogRecord {
+                    key: &key_bytes,
+                    value: value.map(|_| value_bytes.as_slice()),
+                    timestamp: value.map(|value| value.timestamp).or(self.observed),
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) {
+        for start in self.dirty.drain(..) {
+            if let Some(window) = self.windows.get_mut(&start) {
+                window.commit(|_| ());
+            }
+        }
+        self.observed_committed = self.observed;
+        self.expire();
+    }
+
+    fn abort(&mut self) {
+        for start in self.dirty.drain(..) {
+            if let Some(window) = self.windows.get_mut(&start) {
+                window.abort(|_| ());
+                // A window that only the aborted work has opened must not expire others.
+                if window.is_empty() {
+                    self.windows.remove(&start);
+                }
+            }
+        }
+        self.observed = self.observed_committed;
+    }
+
+    fn restore(&mut self, record: &RecordView<'_>) -> Result<(), BoxError> {
+        let bytes = record.key.ok_or("its key is null")?;
+        let (key, suffix) = bytes
+            .split_last_chunk::<KEY_SUFFIX_BYTES>()
+            .ok_or("its key is too short for that of a window")?;
+        let (start, _sequence) = suffix.split_first_chunk::<8>().expect("12 bytes hold 8");
+        let start_ms = i64::from_be_bytes(*start);
+        let key = self.key_serde.deserialize(key)?;
+        let value = record.value.map(|bytes| {
+            let value = self.value_serde.deserialize(bytes)?;
+            Ok::<_, BoxError>(ValueAndTimestamp { value, timestamp: record.timestamp })
+        });
+        self.windows
+            .entry(start_ms)
+            .or_insert_with(Table::new)
+            .restore(&key, value.transpose()?);
+        // A record is part of some window or late, and a late one is older than an earlier one:
+        // so the latest time in the changelog is the latest that the operator has seen.
+        self.observe(record.timestamp);
+        self.observed_committed = self.observed;
+        self.expire();
+        Ok(())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}
