@@ -10,15 +10,20 @@ mod record;
 mod serdes;
 mod time;
 mod window;
-mod partitioner;
 mod metrics;
 mod error_handler;
+mod config;
 mod store;
+mod context;
 mod processor;
 mod graph;
 mod operators;
 mod dsl;
+mod runtime;
+mod replay;
+mod testing;
 
+pub use config::{ProcessingGuarantee, StreamsConfig};
 pub use dsl::builder::{StreamsBuilder, Topics};
 pub use dsl::grouped::KGroupedStream;
 pub use dsl::options::{Consumed, Grouped, Materialized, Produced};
@@ -30,11 +35,16 @@ pub use error_handler::{ErrorHandler, ErrorResponse, FailedRecord, FailureKind, 
 pub use graph::plan::Topology;
 pub use metrics::{DropReason, MetricsSnapshot};
 pub use record::Headers;
+pub use replay::reset::{InputReset, Reset, ResetPlan};
+pub use runtime::streams::{ReadOnlyKeyValueStore, ReadOnlyWindowStore, Streams};
+pub use runtime::worker::{Progress, StreamsState};
 pub use serdes::{
     BytesSerde, DefaultSerde, JsonSerde, NumberSerde, OptionSerde, Serde, SerdeRef, StringSerde,
     UnitSerde,
 };
 pub use store::table::ValueAndTimestamp;
+pub use testing::driver::TopologyTestDriver;
+pub use testing::topics::{TestInputTopic, TestOutputTopic, TestRecord};
 pub use time::TimestampExtractor;
 pub use types::TaskId;
 pub use window::{TimeWindowedSerde, TimeWindows, Window, Windowed};

@@ -1,33 +1,17 @@
-//! What a node of a running task is: a typed receiver, and the context that it works in.
+//! What a node of a running task is: a typed receiver, put together from its factories.
 
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use headwater_log_store::{
-    Error as LogError, Header, PartitionId, Producer, ProducerRecord, RecordBatch, RecordView,
-    Timestamp,
-};
+use headwater_log_store::{RecordView, Timestamp};
 
-use crate::error::{BoxError, Error, RecordPosition};
-use crate::error_handler::{
-    ErrorResponse, FailedRecord, Failure, FailureKind, Handlers, RETRIES_MAX,
-};
-use crate::metrics::{DropReason, MetricsSnapshot};
-use crate::partitioner::{partition_for_key, partition_for_task};
-use crate::record::{Headers, Record};
-use crate::serdes::Serde;
+use crate::context::{Context, ResolvedTopic, Step};
+use crate::record::Record;
 use crate::store::managed::ManagedStore;
-use crate::types::{NodeId, TopicRef};
-
-/// The result of one step: an error means that the work since the last commit is void.
-pub(crate) type Step<T = ()> = Result<T, Box<Failure>>;
-
-/// The header that says which task wrote a record of a repartition topic.
-pub(crate) const WRITER_HEADER: &str = "__headwater.task";
+use crate::types::TopicRef;
 
 /// A node, as its parents see it.
 pub(crate) trait Receiver<K, V> {
@@ -64,8 +48,11 @@ impl<K: Clone, V: Clone> Outputs<K, V> {
 /// A receiver whose types are erased while a task is put together.
 pub(crate) struct AnyReceiver {
     receiver: Box<dyn Any>,
-    share: fn(Box<dyn Any>) -> (Box<dyn Any>, Box<dyn Any>),
+    share: Share,
 }
+
+/// Makes two handles of one.
+type Share = fn(Box<dyn Any>) -> (Box<dyn Any>, Box<dyn Any>);
 
 impl AnyReceiver {
     pub(crate) fn new<K: 'static, V: 'static>(receiver: impl Receiver<K, V> + 'static) -> Self {
@@ -140,14 +127,6 @@ impl TaskParts {
     }
 }
 
-/// A topic as it is in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ResolvedTopic {
-    /// The name in the log, with the application's prefix for internal topics.
-    pub(crate) name: Arc<str>,
-    pub(crate) partitions: u32,
-}
-
 /// The source of a queue: takes records off the log and keeps the decoded head.
 pub(crate) trait Source {
     /// Decodes a record and keeps it as the head. Returns its event time, or `None` if the record
@@ -164,317 +143,4 @@ pub(crate) trait Source {
 
     /// Forgets the head.
     fn clear(&mut self);
-}
-
-/// The record that a task works on.
-#[derive(Clone, Default)]
-pub(crate) struct Current {
-    pub(crate) batch: Option<Rc<RecordBatch>>,
-    pub(crate) index: usize,
-    pub(crate) node: usize,
-    pub(crate) task_partition: u32,
-}
-
-/// Where dead letters go.
-#[derive(Clone, Debug)]
-pub(crate) struct DeadLetterTopic {
-    pub(crate) topic: ResolvedTopic,
-}
-
-/// What the nodes of all tasks of a worker share: the way out, the counters, and where we are.
-pub(crate) struct Context {
-    pub(crate) producer: Box<dyn Producer>,
-    pub(crate) transactional: bool,
-    pub(crate) transaction_open: bool,
-    pub(crate) current: Current,
-    pub(crate) metrics: MetricsSnapshot,
-    pub(crate) handlers: Handlers,
-    pub(crate) dead_letters: Option<DeadLetterTopic>,
-    /// How often the record that failed before the last abort has failed.
-    pub(crate) retries: u32,
-    pub(crate) retried: Option<RecordPosition>,
-    node_names: Arc<[String]>,
-    key_buffer: Vec<u8>,
-    value_buffer: Vec<u8>,
-}
-
-impl fmt::Debug for Context {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context").field("metrics", &self.metrics).finish_non_exhaustive()
-    }
-}
-
-/// A record that failed, kept beyond the borrow of its batch.
-#[derive(Clone, Debug)]
-pub(crate) struct FailureReport {
-    pub(crate) kind: FailureKind,
-    pub(crate) node: String,
-    pub(crate) reason: String,
-}
-
-impl Context {
-    pub(crate) fn new(
-        producer: Box<dyn Producer>,
-        transactional: bool,
-        handlers: Handlers,
-        dead_letters: Option<DeadLetterTopic>,
-        node_names: Arc<[String]>,
-    ) -> Self {
-        Self {
-            producer,
-            transactional,
-            transaction_open: false,
-            current: Current::default(),
-            metrics: MetricsSnapshot::default(),
-            handlers,
-            dead_letters,
-            retries: 0,
-            retried: None,
-            node_names,
-            key_buffer: Vec::new(),
-            value_buffer: Vec::new(),
-        }
-    }
-
-    /// Notes which node runs a closure now, for the report if it panics.
-    #[inline]
-    pub(crate) fn enter(&mut self, node: NodeId) {
-        self.current.node = node.index();
-    }
-
-    #[inline]
-    pub(crate) fn drop_record(&mut self, reason: DropReason) {
-        self.metrics.count_dropped(reason);
-    }
-
-    /// Where the current record is.
-    pub(crate) fn position(&self) -> RecordPosition {
-        let batch = self.current.batch.as_ref().expect("a task works on a record");
-        let view = batch.get(self.current.index).expect("the index lies in the batch");
-        RecordPosition { topic_partition: batch.topic_partition().clone(), offset: view.offset }
-    }
-
-    pub(crate) fn current_node_name(&self) -> String {
-        self.node_names.get(self.current.node).cloned().unwrap_or_default()
-    }
-
-    /// The node that runs has failed on the current record: asks the handler and does as it says.
-    /// `Ok` means to go on without the record.
-    pub(crate) fn fail(&mut self, kind: FailureKind, reason: impl fmt::Display) -> Step {
-        let report =
-            FailureReport { kind, node: self.current_node_name(), reason: reason.to_string() };
-        let response = self.ask(&report);
-        self.apply(response, &report)
-    }
-
-    /// The handler's answer for the current record.
-    pub(crate) fn ask(&self, report: &FailureReport) -> ErrorResponse {
-        let position = self.position();
-        let batch = self.current.batch.as_ref().expect("a task works on a record");
-        let view = batch.get(self.current.index).expect("the index lies in the batch");
-        let retries = if self.retried.as_ref() == Some(&position) { self.retries } else { 0 };
-        let response = self.handlers.for_kind(report.kind).handle(&FailedRecord {
-            kind: report.kind,
-            position: &position,
-            node: &report.node,
-            reason: &report.reason,
-            key: view.key,
-            value: view.value,
-            timestamp: view.timestamp,
-            retries,
-        });
-        if response == ErrorResponse::Retry && retries >= RETRIES_MAX {
-            return ErrorResponse::Fail;
-        }
-        response
-    }
-
-    /// Does what a handler has answered for the current record.
-    pub(crate) fn apply(&mut self, response: ErrorResponse, report: &FailureReport) -> Step {
-        let position = self.position();
-        match response {
-            ErrorResponse::Fail => {
-                let (node, reason) = (report.node.clone(), report.reason.clone());
-                Err(Error::Processing { position, node, reason }.into())
-            }
-            ErrorResponse::Retry => Err(Box::new(Failure::Retry { position })),
-            ErrorResponse::Skip => {
-                tracing::warn!(%position, node = report.node, reason = report.reason, "skipped");
-                self.drop_record(match report.kind {
-                    FailureKind::Null => self.null_reason(),
-                    FailureKind::Deserialization
-                    | FailureKind::Processing
-                    | FailureKind::Panic => DropReason::Failed,
-                });
-                Ok(())
-            }
-            ErrorResponse::DeadLetter => {
-                self.drop_record(DropReason::Failed);
-                self.send_dead_letter(position, report)
-            }
-        }
-    }
-
-    fn null_reason(&self) -> DropReason {
-        let view = self.current.batch.as_ref().and_then(|batch| batch.get(self.current.index));
-        if view.is_some_and(|view| view.key.is_none()) {
-            DropReason::NullKey
-        } else {
-            DropReason::NullValue
-        }
-    }
-
-    fn send_dead_letter(&mut self, position: RecordPosition, report: &FailureReport) -> Step {
-        let Some(DeadLetterTopic { topic }) = self.dead_letters.clone() else {
-            let (node, reason) = (report.node.clone(), report.reason.clone());
-            return Err(Error::NoDeadLetterTopic { position, node, reason }.into());
-        };
-        let batch = Rc::clone(self.current.batch.as_ref().expect("a task works on a record"));
-        let view = batch.get(self.current.index).expect("the index lies in the batch");
-        let kind = report.kind.to_string();
-        let trace = format!("{kind} at {} of {position}", report.node);
-        let partition = position.topic_partition.partition.to_string();
-        let offset = position.offset.to_string();
-        let mut headers: Vec<Header<'_>> = view.headers.iter().collect();
-        let about = [
-            ("__streams.errors.exception", kind.as_str()),
-            ("__streams.errors.message", report.reason.as_str()),
-            ("__streams.errors.stacktrace", trace.as_str()),
-            ("__streams.errors.topic", position.topic_partition.topic.as_str()),
-            ("__streams.errors.partition", partition.as_str()),
-            ("__streams.errors.offset", offset.as_str()),
-        ];
-        headers.extend(
-            about.iter().map(|(key, value)| Header { key, value: Some(value.as_bytes()) }),
-        );
-        let target = match view.key {
-            Some(key) => partition_for_key(key, topic.partitions),
-            None => partition_for_task(self.current.task_partition, topic.partitions),
-        };
-        self.metrics.dead_letters += 1;
-        self.send(&ProducerRecord {
-            topic: &topic.name,
-            partition: Some(target),
-            key: view.key,
-            value: view.value,
-            timestamp: valid(view.timestamp),
-            headers: &headers,
-        })
-    }
-
-    /// Serializes a record and sends it. A key or value that cannot be serialized goes to the
-    /// processing handler.
-    pub(crate) fn send_typed<K: 'static, V: 'static>(
-        &mut self,
-        target: &SinkTarget,
-        serdes: (&dyn Serde<K>, &dyn Serde<V>),
-        record: &Record<K, V>,
-    ) -> Step {
-        let mut key_bytes = std::mem::take(&mut self.key_buffer);
-        let mut value_bytes = std::mem::take(&mut self.value_buffer);
-        key_bytes.clear();
-        value_bytes.clear();
-        let serialized = serialize(serdes.0, &record.key, &mut key_bytes)
-            .and_then(|key| Ok((key, serialize(serdes.1, &record.value, &mut value_bytes)?)));
-        let result = match serialized {
-            Err(reason) => self.fail(FailureKind::Processing, reason),
-            Ok((key_is_some, value_is_some)) => {
-                let len = serdes.0.partition_bytes_len(&key_bytes);
-                let partition = match key_bytes.get(..len).filter(|_| key_is_some) {
-                    Some(bytes) => partition_for_key(bytes, target.topic.partitions),
-                    None => {
-                        partition_for_task(self.current.task_partition, target.topic.partitions)
-                    }
-                };
-                let writer = self.current.task_partition.to_be_bytes();
-                let header = Header { key: WRITER_HEADER, value: Some(&writer) };
-                let one = [header];
-                let many: Vec<Header<'_>>;
-                let headers: &[Header<'_>] = match (record.headers.is_empty(), target.writer) {
-                    (true, true) => &one,
-                    (true, false) => &[],
-                    (false, writer) => {
-                        many = record.headers.iter().chain(writer.then_some(header)).collect();
-                        &many
-                    }
-                };
-                self.send(&ProducerRecord {
-                    topic: &target.topic.name,
-                    partition: Some(partition),
-                    key: key_is_some.then_some(&key_bytes[..]),
-                    value: value_is_some.then_some(&value_bytes[..]),
-                    timestamp: valid(record.timestamp),
-                    headers,
-                })
-            }
-        };
-        self.key_buffer = key_bytes;
-        self.value_buffer = value_bytes;
-        result
-    }
-
-    /// Sends a record within the transaction, which begins with the first one.
-    pub(crate) fn send(&mut self, record: &ProducerRecord<'_>) -> Step {
-        self.begin_transaction()?;
-        self.metrics.records_out += 1;
-        match self.producer.send(record) {
-            // The receipt is not needed: the commit (or the flush before it) answers for all.
-            Ok(_receipt) => Ok(()),
-            Err(source) => {
-                let full = matches!(source, LogError::TransactionTooLarge { .. });
-                let error = Error::log(format!("a send to {}", record.topic))(source);
-                Err(Box::new(if full {
-                    Failure::TransactionFull(error)
-                } else {
-                    Failure::Fatal(error)
-                }))
-            }
-        }
-    }
-
-    pub(crate) fn begin_transaction(&mut self) -> Step {
-        if self.transactional && !self.transaction_open {
-            self.producer
-                .begin_transaction()
-                .map_err(|source| Box::from(Error::log("the begin of a transaction")(source)))?;
-            self.transaction_open = true;
-        }
-        Ok(())
-    }
-}
-
-fn valid(timestamp: Timestamp) -> Option<Timestamp> {
-    (timestamp.as_millis() >= 0).then_some(timestamp)
-}
-
-/// Appends the bytes of a value; `false` is a null.
-fn serialize<T: 'static>(
-    serde: &dyn Serde<T>,
-    value: &T,
-    buffer: &mut Vec<u8>,
-) -> Result<bool, BoxError> {
-    if serde.is_null(value) {
-        return Ok(false);
-    }
-    serde.serialize(value, buffer)?;
-    Ok(true)
-}
-
-/// Where a sink writes.
-#[derive(Clone, Debug)]
-pub(crate) struct SinkTarget {
-    pub(crate) topic: ResolvedTopic,
-    /// Whether records carry the task that wrote them.
-    pub(crate) writer: bool,
-}
-
-/// The headers of a source record; those of a repartition topic without the writing task.
-pub(crate) fn source_headers(view: &RecordView<'_>, repartition: bool) -> Headers {
-    Headers::copied(&view.headers, repartition.then_some(WRITER_HEADER))
-}
-
-/// The partition number of the task that wrote a record of a repartition topic.
-pub(crate) fn writer_of(view: &RecordView<'_>) -> Option<PartitionId> {
-    let value = view.headers.last(WRITER_HEADER)?.value?;
-    Some(PartitionId::new(u32::from_be_bytes(value.try_into().ok()?)))
 }

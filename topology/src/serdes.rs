@@ -278,9 +278,9 @@ impl<T: DefaultSerde + 'static> DefaultSerde for Option<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::{DefaultSerde, Serde};
+    use super::DefaultSerde;
 
-    fn check<T: DefaultSerde + PartialEq + std::fmt::Debug>(value: &T, expected: &[u8]) {
+    fn check<T: DefaultSerde + PartialEq + std::fmt::Debug + 'static>(value: &T, expected: &[u8]) {
         let serde = T::default_serde();
         let mut buffer = Vec::new();
         serde.serialize(value, &mut buffer).unwrap();

@@ -54,9 +54,7 @@ impl<K, V> TimestampExtractor<K, V> {
 
     /// What the closure makes of key and value. `None`, or a negative time, drops the record and
     /// counts it.
-    pub fn from_fn(
-        extract: impl Fn(&K, &V) -> Option<Timestamp> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn from_fn(extract: impl Fn(&K, &V) -> Option<Timestamp> + Send + Sync + 'static) -> Self {
         Self(Extractor::Custom(Arc::new(move |key, value, _, _| extract(key, value))))
     }
 

@@ -290,11 +290,7 @@ impl<K, V> Materialized<K, V> {
 
     /// With a config for the changelog topic, over Kafka Streams' defaults.
     #[must_use]
-    pub fn with_logging_config(
-        mut self,
-        key: impl Into<String>,
-        value: impl Into<String>,
-    ) -> Self {
+    pub fn with_logging_config(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.configs.insert(key.into(), value.into());
         self
     }

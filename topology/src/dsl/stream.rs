@@ -188,9 +188,9 @@ where
         V2: Clone + Send + 'static,
         I: IntoIterator<Item = (K2, V2)> + 'static,
     {
-        let node = self
-            .scope
-            .add_processor("KSTREAM-FLATMAP-", &[self.node], |node| flat_map::factory(node, mapper));
+        let node = self.scope.add_processor("KSTREAM-FLATMAP-", &[self.node], |node| {
+            flat_map::factory(node, mapper)
+        });
         KStream::new(self.scope.clone(), node, true)
     }
 

@@ -93,9 +93,9 @@ where
     /// The changes of the table as a stream: a removed row is `None`, a tombstone in a topic.
     #[must_use]
     pub fn to_stream(&self) -> KStream<K, Option<V>> {
-        let node = self.scope.add_processor("KTABLE-TOSTREAM-", &[self.node], |_| {
-            table::to_stream::<K, V>()
-        });
+        let node = self
+            .scope
+            .add_processor("KTABLE-TOSTREAM-", &[self.node], |_| table::to_stream::<K, V>());
         KStream::new(self.scope.clone(), node, false)
     }
 }

@@ -27,7 +27,9 @@ pub struct TimeWindowedKStream<K, V> {
 
 impl<K, V> fmt::Debug for TimeWindowedKStream<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TimeWindowedKStream").field("windows", &self.windows).finish_non_exhaustive()
+        f.debug_struct("TimeWindowedKStream")
+            .field("windows", &self.windows)
+            .finish_non_exhaustive()
     }
 }
 

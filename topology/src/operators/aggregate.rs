@@ -7,9 +7,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::context::{Context, Step};
 use crate::graph::node::NodeFactory;
 use crate::metrics::DropReason;
-use crate::processor::{AnyReceiver, Context, Outputs, Receiver, Step};
+use crate::processor::{AnyReceiver, Outputs, Receiver};
 use crate::record::{Change, Record};
 use crate::serdes::SerdeRef;
 use crate::store::key_value::KeyValueStore;
@@ -18,7 +19,10 @@ use crate::types::NodeId;
 
 /// Makes of the aggregate so far, if there is one, and a value the next aggregate; `None` removes
 /// the key.
-pub(crate) trait Adder<K, V, A>: Fn(&K, V, Option<A>) -> Option<A> + Send + Sync + 'static {}
+pub(crate) trait Adder<K, V, A>:
+    Fn(&K, V, Option<A>) -> Option<A> + Send + Sync + 'static
+{
+}
 
 impl<K, V, A, F: Fn(&K, V, Option<A>) -> Option<A> + Send + Sync + 'static> Adder<K, V, A> for F {}
 

@@ -3,8 +3,9 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use crate::context::{Context, Step};
 use crate::graph::node::NodeFactory;
-use crate::processor::{AnyReceiver, Context, Outputs, Receiver, Step};
+use crate::processor::{AnyReceiver, Outputs, Receiver};
 use crate::record::Record;
 use crate::types::NodeId;
 

@@ -3,10 +3,11 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use crate::context::{Context, Step};
 use crate::error::BoxError;
 use crate::error_handler::FailureKind;
 use crate::graph::node::NodeFactory;
-use crate::processor::{AnyReceiver, Context, Outputs, Receiver, Step};
+use crate::processor::{AnyReceiver, Outputs, Receiver};
 use crate::record::Record;
 use crate::types::NodeId;
 

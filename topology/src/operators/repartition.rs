@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use crate::context::{Context, Step};
 use crate::graph::node::NodeFactory;
 use crate::metrics::DropReason;
-use crate::processor::{AnyReceiver, Context, Outputs, Receiver, Step};
+use crate::processor::{AnyReceiver, Outputs, Receiver};
 use crate::record::Record;
 use crate::serdes::SerdeRef;
 

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::context::{Context, SinkTarget, Step};
 use crate::graph::node::NodeFactory;
-use crate::processor::{AnyReceiver, Context, Receiver, SinkTarget, Step};
+use crate::processor::{AnyReceiver, Receiver};
 use crate::record::Record;
 use crate::serdes::SerdeRef;
 use crate::types::{NodeId, TopicRef};

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use headwater_log_store::{RecordView, Timestamp};
 
+use crate::context::{Context, Step, source_headers};
 use crate::error::BoxError;
 use crate::error_handler::FailureKind;
 use crate::graph::node::SourceFactory;
 use crate::metrics::DropReason;
-use crate::processor::{Context, Outputs, Source, Step, source_headers};
+use crate::processor::{Outputs, Source};
 use crate::record::Record;
 use crate::serdes::{Serde, SerdeRef};
 use crate::time::{Extracted, TimestampExtractor};
@@ -51,9 +52,8 @@ impl<K: Clone + 'static, V: Clone + 'static> Source for TypedSource<K, V> {
         context: &mut Context,
     ) -> Step<Option<Timestamp>> {
         context.enter(self.options.node);
-        let decoded = decode(&*self.options.key_serde, view.key, "key").and_then(|key| {
-            Ok((key, decode(&*self.options.value_serde, view.value, "value")?))
-        });
+        let decoded = decode(&*self.options.key_serde, view.key, "key")
+            .and_then(|key| Ok((key, decode(&*self.options.value_serde, view.value, "value")?)));
         let (key, value) = match decoded {
             Ok(decoded) => decoded,
             Err((kind, reason)) => {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::context::{Context, Step};
 use crate::graph::node::NodeFactory;
-use crate::processor::{AnyReceiver, Context, Outputs, Receiver, Step};
+use crate::processor::{AnyReceiver, Outputs, Receiver};
 use crate::record::{Change, Record};
 use crate::types::NodeId;
 
@@ -26,7 +27,12 @@ where
     let predicate = Arc::new(predicate);
     Arc::new(move |parts| {
         let outputs = parts.outputs();
-        AnyReceiver::new(TableFilter { node, predicate: Arc::clone(&predicate), old_known, outputs })
+        AnyReceiver::new(TableFilter {
+            node,
+            predicate: Arc::clone(&predicate),
+            old_known,
+            outputs,
+        })
     })
 }
 

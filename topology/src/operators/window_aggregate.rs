@@ -6,10 +6,11 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::context::{Context, Step};
 use crate::graph::node::NodeFactory;
 use crate::metrics::DropReason;
 use crate::operators::aggregate::{Adder, AggregateOptions};
-use crate::processor::{AnyReceiver, Context, Outputs, Receiver, Step};
+use crate::processor::{AnyReceiver, Outputs, Receiver};
 use crate::record::{Change, Record};
 use crate::store::table::ValueAndTimestamp;
 use crate::store::window_store::WindowStore;

@@ -5,8 +5,9 @@ use std::rc::Rc;
 
 use headwater_log_store::{Offset, OffsetAndMetadata, RecordBatch, Timestamp, TopicPartition};
 
-use crate::error::{RecordPosition, Result};
-use crate::processor::{Context, Source, Step};
+use crate::context::{Context, Step};
+use crate::error::Result;
+use crate::processor::Source;
 use crate::runtime::commit_metadata::CommitMetadata;
 use crate::runtime::recovery::Poison;
 use crate::runtime::writer_merge::WriterMerge;
@@ -251,10 +252,5 @@ impl RecordQueue {
         self.committed.metadata.writers.clear();
         self.end = None;
         self.rewind();
-    }
-
-    /// The place of a record in this queue.
-    pub(crate) fn position_of(&self, offset: Offset) -> RecordPosition {
-        RecordPosition { topic_partition: self.topic_partition.clone(), offset }
     }
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use headwater_log_store::{Error as LogError, Log, NewTopic};
 
 use crate::config::StreamsConfig;
+use crate::context::ResolvedTopic;
 use crate::error::{Error, Result};
 use crate::graph::node::StoreKind;
 use crate::graph::plan::Graph;
-use crate::processor::ResolvedTopic;
 use crate::types::TopicRef;
 
 /// A graph on a log.

@@ -6,11 +6,11 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use headwater_log_store::{PartitionId, ProducerRecord, TopicPartition};
+use headwater_log_store::{PartitionId, ProducerRecord};
 
+use crate::context::{Context, Step};
 use crate::error::Result;
 use crate::error_handler::Failure;
-use crate::processor::{Context, Step};
 use crate::runtime::record_queue::RecordQueue;
 use crate::runtime::recovery::Poison;
 use crate::store::managed::ManagedStore;
@@ -140,9 +140,5 @@ impl Task {
         for queue in &mut self.queues {
             queue.rewind();
         }
-    }
-
-    pub(crate) fn queue_mut(&mut self, topic_partition: &TopicPartition) -> Option<&mut RecordQueue> {
-        self.queues.iter_mut().find(|queue| queue.topic_partition == *topic_partition)
     }
 }

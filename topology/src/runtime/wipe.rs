@@ -21,8 +21,7 @@ pub(crate) fn finish_reset(log: &dyn Log, application_id: &str) -> Result<GroupO
         let mut metadata = CommitMetadata::parse(&committed.metadata);
         if !metadata.wipe.is_empty() {
             topics.append(&mut metadata.wipe);
-            let note =
-                OffsetAndMetadata { offset: committed.offset, metadata: metadata.to_text() };
+            let note = OffsetAndMetadata { offset: committed.offset, metadata: metadata.to_text() };
             notes.push((topic_partition.clone(), note));
         }
     }

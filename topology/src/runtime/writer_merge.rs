@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use headwater_log_store::{Consumer, ConsumerConfig, Log, Offset, RecordBatch, TopicPartition};
 
+use crate::context::writer_of;
 use crate::error::{Error, Result};
-use crate::processor::writer_of;
 
 /// How long one poll waits where the end is known to lie ahead.
 const POLL: Duration = Duration::from_millis(100);

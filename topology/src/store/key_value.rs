@@ -12,6 +12,9 @@ use crate::serdes::SerdeRef;
 use crate::store::managed::{ChangelogRecord, ChangelogWriter, ManagedStore};
 use crate::store::table::{Isolation, Table, ValueAndTimestamp};
 
+/// A row with the bytes of its key, which rows are ordered by.
+pub(crate) type Row<K, V> = (Vec<u8>, K, ValueAndTimestamp<V>);
+
 /// Typed values by key, each with a timestamp.
 pub(crate) struct KeyValueStore<K, V> {
     name: String,
@@ -47,7 +50,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyValueStore<K, V> {
         from: Bound<Vec<u8>>,
         to: Bound<Vec<u8>>,
         limit: usize,
-    ) -> Result<Vec<(Vec<u8>, K, ValueAndTimestamp<V>)>, BoxError> {
+    ) -> Result<Vec<Row<K, V>>, BoxError> {
         if self.index.is_none() {
             self.index = Some(self.build_index()?);
         }
@@ -72,7 +75,10 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyValueStore<K, V> {
         // Both views, so that a key that a commit removes or adds is in it before and after.
         let current = self.table.iter(Isolation::Current);
         let committed = self.table.iter(Isolation::Committed);
-        current.chain(committed).map(|(key, _)| Ok((self.serialize_key(key)?, key.clone()))).collect()
+        current
+            .chain(committed)
+            .map(|(key, _)| Ok((self.serialize_key(key)?, key.clone())))
+            .collect()
     }
 }
 
@@ -136,10 +142,6 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for KeyVal
         self.table.restore(&key, value.transpose()?);
         self.index = None;
         Ok(())
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {

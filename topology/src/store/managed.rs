@@ -37,8 +37,5 @@ pub(crate) trait ManagedStore {
     fn restore(&mut self, record: &RecordView<'_>) -> Result<(), BoxError>;
 
     /// The store itself, for queries.
-    fn as_any(&self) -> &dyn Any;
-
-    /// The store itself, for queries that build an index.
     fn as_any_mut(&mut self) -> &mut dyn Any;
 }

@@ -2,8 +2,8 @@
 
 use std::hash::{BuildHasher, Hash};
 
-use hashbrown::hash_table::{Entry as TableEntry, HashTable};
 use hashbrown::DefaultHashBuilder;
+use hashbrown::hash_table::{Entry as TableEntry, HashTable};
 use headwater_log_store::Timestamp;
 
 /// A value with the timestamp of the latest record that it is made of.
@@ -45,11 +45,7 @@ pub(crate) enum Isolation {
 
 impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
     pub(crate) fn new() -> Self {
-        Self {
-            slots: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
-            dirty: Vec::new(),
-        }
+        Self { slots: HashTable::new(), hasher: DefaultHashBuilder::default(), dirty: Vec::new() }
     }
 
     /// The value of a key to be changed in place: its committed value is remembered first, so
@@ -64,9 +60,9 @@ impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
         );
         let slot = match entry {
             TableEntry::Occupied(occupied) => occupied.into_mut(),
-            TableEntry::Vacant(vacant) => vacant
-                .insert(Slot { key: key.clone(), value: None, dirty: CLEAN })
-                .into_mut(),
+            TableEntry::Vacant(vacant) => {
+                vacant.insert(Slot { key: key.clone(), value: None, dirty: CLEAN }).into_mut()
+            }
         };
         if slot.dirty == CLEAN {
             slot.dirty = u32::try_from(self.dirty.len()).expect("a commit changes < 2^32 keys");
@@ -85,9 +81,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
         &self,
         isolation: Isolation,
     ) -> impl Iterator<Item = (&K, &ValueAndTimestamp<V>)> {
-        self.slots
-            .iter()
-            .filter_map(move |slot| Some((&slot.key, self.read(slot, isolation)?)))
+        self.slots.iter().filter_map(move |slot| Some((&slot.key, self.read(slot, isolation)?)))
     }
 
     fn read<'a>(

@@ -189,20 +189,13 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for Window
             let value = self.value_serde.deserialize(bytes)?;
             Ok::<_, BoxError>(ValueAndTimestamp { value, timestamp: record.timestamp })
         });
-        self.windows
-            .entry(start_ms)
-            .or_insert_with(Table::new)
-            .restore(&key, value.transpose()?);
+        self.windows.entry(start_ms).or_insert_with(Table::new).restore(&key, value.transpose()?);
         // A record is part of some window or late, and a late one is older than an earlier one:
         // so the latest time in the changelog is the latest that the operator has seen.
         self.observe(record.timestamp);
         self.observed_committed = self.observed;
         self.expire();
         Ok(())
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {

@@ -1,0 +1,2 @@
+//! Replays: the application reset.
+pub(crate) mod reset;

@@ -1,0 +1,153 @@
+//! What a commit does, and when one is due.
+//!
+//! Under exactly once the output, the changes of the stores and the input offsets become visible
+//! in one transaction. Under at least once output and changelogs are acknowledged before the
+//! offsets are committed.
+
+use std::time::Duration;
+
+use crate::config::ProcessingGuarantee;
+use crate::context::Step;
+use crate::error::{Error, Result};
+use crate::error_handler::Failure;
+use crate::runtime::task_set::TaskSet;
+
+/// What a changed key is taken to cost in its changelog before the first commit has shown it.
+const CHANGE_BYTES_GUESS: usize = 256;
+
+/// How large changelog entries were, to foresee when a transaction will be full.
+#[derive(Debug)]
+pub(crate) struct ChangeSize {
+    bytes: usize,
+}
+
+impl Default for ChangeSize {
+    fn default() -> Self {
+        Self { bytes: CHANGE_BYTES_GUESS }
+    }
+}
+
+impl TaskSet {
+    /// Commits what was processed since the last commit; `false` if that was nothing, or if it
+    /// had to be taken back.
+    ///
+    /// # Errors
+    /// Stops the application: whether the commit took place is then unknown to it, but not to the
+    /// log, where the next start finds out.
+    pub(crate) fn commit(&mut self) -> Result<bool> {
+        if !self.context.transaction_open && !self.is_changed() {
+            self.last_commit = self.clock.monotonic();
+            return Ok(false);
+        }
+        if let Err(failure) = self.write_commit() {
+            self.recover_from_failure(*failure)?;
+            return Ok(false);
+        }
+        for task in &mut self.tasks {
+            task.commit();
+        }
+        let tasks = &self.tasks;
+        self.poison.retain(|position| {
+            let mut queues = tasks.iter().flat_map(|task| &task.queues);
+            queues.any(|queue| {
+                queue.topic_partition == position.topic_partition
+                    && queue.position() <= position.offset
+            })
+        });
+        self.context.metrics.commits += 1;
+        self.context.retried = None;
+        self.records_since_commit = 0;
+        self.records_per_commit_max = self.records_per_commit_max.saturating_mul(2);
+        self.last_commit = self.clock.monotonic();
+        self.purge_repartition_topics();
+        Ok(true)
+    }
+
+    fn write_commit(&mut self) -> Step {
+        let dirty: usize = self.tasks.iter().map(|task| task.dirty_len()).sum();
+        let before = self.context.producer.transaction_bytes().used;
+        for task in &self.tasks {
+            self.context.current.task_partition = task.id.partition;
+            task.log_changes(&mut self.context)?;
+        }
+        let logged = self.context.producer.transaction_bytes().used.saturating_sub(before);
+        if let Some(bytes) = logged.checked_div(dirty) {
+            self.change_size.bytes = bytes.max(1);
+        }
+        let queues = self.tasks.iter().flat_map(|task| &task.queues);
+        let offsets: Vec<_> = queues.filter_map(|queue| queue.to_commit()).collect();
+        let fatal = |error: Error| Box::new(Failure::Fatal(error));
+        match self.config.guarantee {
+            ProcessingGuarantee::ExactlyOnceV2 => {
+                self.context.begin_transaction()?;
+                let producer = &mut self.context.producer;
+                let group = self
+                    .consumer
+                    .group_metadata()
+                    .map_err(Error::log("a commit"))
+                    .map_err(fatal)?;
+                producer
+                    .send_offsets_to_transaction(&offsets, &group)
+                    .map_err(Error::log("a commit of offsets"))
+                    .map_err(fatal)?;
+                // Open or not, it is not to be aborted once its commit was tried.
+                self.context.transaction_open = false;
+                producer.commit_transaction().map_err(Error::log("a commit")).map_err(fatal)?;
+            }
+            ProcessingGuarantee::AtLeastOnce => {
+                let producer = &mut self.context.producer;
+                producer.flush().map_err(Error::log("a flush")).map_err(fatal)?;
+                self.consumer
+                    .commit(&offsets)
+                    .map_err(Error::log("a commit of offsets"))
+                    .map_err(fatal)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the transaction is so full that it should be committed before more is added.
+    pub(crate) fn is_commit_full(&self) -> bool {
+        if self.records_since_commit >= self.records_per_commit_max {
+            return true;
+        }
+        if !self.context.transactional {
+            return false;
+        }
+        let dirty: usize = self.tasks.iter().map(|task| task.dirty_len()).sum();
+        let bytes = self.context.producer.transaction_bytes();
+        let foreseen = bytes.used.saturating_add(dirty.saturating_mul(self.change_size.bytes));
+        foreseen > bytes.max / 2
+    }
+
+    /// Whether the commit interval has passed.
+    pub(crate) fn is_commit_due(&self) -> bool {
+        let since = self.clock.monotonic().saturating_sub(self.last_commit);
+        since >= self.config.commit_interval_or_default()
+    }
+
+    /// How long until the commit interval has passed.
+    pub(crate) fn time_to_commit(&self) -> Duration {
+        let since = self.clock.monotonic().saturating_sub(self.last_commit);
+        self.config.commit_interval_or_default().saturating_sub(since)
+    }
+
+    /// Deletes the records of repartition topics that were processed, from time to time. It only
+    /// saves space, so a failure is no more than a warning.
+    fn purge_repartition_topics(&mut self) {
+        let now = self.clock.monotonic();
+        let since = now.saturating_sub(self.last_purge);
+        if self.is_replaying() || since < self.config.repartition_purge_interval {
+            return;
+        }
+        self.last_purge = now;
+        for queue in self.tasks.iter().flat_map(|task| &task.queues) {
+            if queue.internal
+                && let Err(error) =
+                    self.log.delete_records(&queue.topic_partition, queue.committed.offset)
+            {
+                tracing::warn!(%error, "repartition records were not deleted");
+            }
+        }
+    }
+}

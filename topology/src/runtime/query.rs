@@ -1,0 +1,136 @@
+//! Queries of stores: what the worker does for them between batches. They see committed values.
+
+use std::any::type_name;
+use std::hash::Hash;
+use std::ops::Bound;
+
+use crate::error::{Error, Result};
+use crate::runtime::task_set::TaskSet;
+use crate::store::key_value::{KeyValueStore, Row};
+use crate::store::table::{Isolation, ValueAndTimestamp};
+use crate::store::window_store::WindowStore;
+
+/// A row of a window store, by the start of its window.
+pub(crate) type WindowRow<K, V> = (i64, K, ValueAndTimestamp<V>);
+
+impl TaskSet {
+    /// The value of a key.
+    pub(crate) fn query_get<K, V>(
+        &self,
+        store: &str,
+        key: &K,
+    ) -> Result<Option<ValueAndTimestamp<V>>>
+    where
+        K: Hash + Eq + Clone + 'static,
+        V: Clone + 'static,
+    {
+        let mut found = None;
+        self.each_store(store, |typed: &mut KeyValueStore<K, V>| {
+            if found.is_none() {
+                found = typed.get(key, Isolation::Committed).cloned();
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Up to `limit` rows in the order of their keys' bytes.
+    pub(crate) fn query_page<K, V>(
+        &self,
+        store: &str,
+        from: &Bound<Vec<u8>>,
+        to: &Bound<Vec<u8>>,
+        limit: usize,
+    ) -> Result<Vec<Row<K, V>>>
+    where
+        K: Hash + Eq + Clone + 'static,
+        V: Clone + 'static,
+    {
+        let mut rows = Vec::new();
+        self.each_store(store, |typed: &mut KeyValueStore<K, V>| {
+            let page = typed.page(from.clone(), to.clone(), limit);
+            rows.extend(page.map_err(|reason| Error::Serde {
+                what: format!("a key of store {store}"),
+                reason: reason.to_string(),
+            })?);
+            Ok(())
+        })?;
+        rows.sort_by(|a, b| a.0.cmp(&b.0));
+        rows.truncate(limit);
+        Ok(rows)
+    }
+
+    /// The bytes of a key, for the bounds of a range.
+    pub(crate) fn query_key_bytes<K, V>(&self, store: &str, key: &K) -> Result<Vec<u8>>
+    where
+        K: Hash + Eq + Clone + 'static,
+        V: Clone + 'static,
+    {
+        let mut bytes = Vec::new();
+        self.each_store(store, |typed: &mut KeyValueStore<K, V>| {
+            bytes = typed.serialize_key(key).map_err(|reason| Error::Serde {
+                what: format!("a key of store {store}"),
+                reason: reason.to_string(),
+            })?;
+            Ok(())
+        })?;
+        Ok(bytes)
+    }
+
+    /// The windows of one key, or of all, that start from `from_ms` up to and including `to_ms`.
+    pub(crate) fn query_windows<K, V>(
+        &self,
+        store: &str,
+        key: Option<&K>,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<Vec<WindowRow<K, V>>>
+    where
+        K: Hash + Eq + Clone + 'static,
+        V: Clone + 'static,
+    {
+        let mut rows = Vec::new();
+        self.each_store(store, |typed: &mut WindowStore<K, V>| {
+            match key {
+                Some(key) => rows.extend(
+                    typed
+                        .fetch(key, from_ms, to_ms)
+                        .into_iter()
+                        .map(|(start, value)| (start, key.clone(), value)),
+                ),
+                None => {
+                    rows.extend(typed.fetch_all(from_ms, to_ms).map_err(|reason| Error::Serde {
+                        what: format!("a key of store {store}"),
+                        reason: reason.to_string(),
+                    })?)
+                }
+            }
+            Ok(())
+        })?;
+        // Stable: tasks keep the order of keys within a window.
+        rows.sort_by_key(|(start, _, _)| *start);
+        Ok(rows)
+    }
+
+    fn each_store<S: 'static>(
+        &self,
+        name: &str,
+        mut visit: impl FnMut(&mut S) -> Result<()>,
+    ) -> Result<()> {
+        if self.graph.store(name).is_none() {
+            let known: Vec<&str> =
+                self.graph.stores.iter().map(|store| store.name.as_str()).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            return Err(Error::UnknownStore { store: name.to_owned(), known });
+        }
+        let stores = self.tasks.iter().flat_map(|task| &task.stores);
+        for store in stores.filter(|store| store.name == name) {
+            let mut managed = store.store.borrow_mut();
+            let typed = managed.as_any_mut().downcast_mut::<S>().ok_or_else(|| {
+                Error::StoreType { store: name.to_owned(), asked: type_name::<S>() }
+            })?;
+            visit(typed)?;
+        }
+        Ok(())
+    }
+}

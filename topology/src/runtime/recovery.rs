@@ -1,0 +1,140 @@
+//! What follows a failure inside a task: the work since the last commit is taken back, and the
+//! answer about the record that failed is kept for the redo.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use headwater_log_store::{Offset, TopicPartition};
+
+use crate::context::FailureReport;
+use crate::error::{Error, RecordPosition, Result};
+use crate::error_handler::{ErrorResponse, Failure, FailureKind};
+use crate::runtime::task_set::TaskSet;
+
+/// The records that made a closure panic, with the answers about them: the redo finds the answer
+/// before it would run the closure again, so one bad record fails once.
+#[derive(Debug, Default)]
+pub(crate) struct Poison(BTreeMap<RecordPosition, (ErrorResponse, FailureReport)>);
+
+impl Poison {
+    #[inline]
+    pub(crate) fn answer(
+        &self,
+        topic_partition: &TopicPartition,
+        offset: Offset,
+    ) -> Option<&(ErrorResponse, FailureReport)> {
+        if self.0.is_empty() {
+            return None;
+        }
+        self.0.get(&RecordPosition { topic_partition: topic_partition.clone(), offset })
+    }
+
+    fn remember(
+        &mut self,
+        position: RecordPosition,
+        response: ErrorResponse,
+        report: FailureReport,
+    ) {
+        self.0.insert(position, (response, report));
+    }
+
+    /// Forgets the records that were committed.
+    pub(crate) fn retain(&mut self, is_ahead: impl Fn(&RecordPosition) -> bool) {
+        self.0.retain(|position, _| is_ahead(position));
+    }
+}
+
+impl TaskSet {
+    /// Asks what to do about a closure's panic, and takes the work back. `Err` stops the
+    /// application.
+    pub(crate) fn recover_from_panic(&mut self, payload: &(dyn Any + Send)) -> Result<()> {
+        let position = self.context.position();
+        let report = FailureReport {
+            kind: FailureKind::Panic,
+            node: self.context.current_node_name(),
+            reason: panic_message(payload),
+        };
+        // A handler that panics itself has no answer.
+        let context = &self.context;
+        let response =
+            catch_unwind(AssertUnwindSafe(|| context.ask(&report))).unwrap_or(ErrorResponse::Fail);
+        self.abort()?;
+        match response {
+            ErrorResponse::Fail => {
+                let FailureReport { node, reason, .. } = report;
+                Err(Error::Processing { position, node, reason: format!("panic: {reason}") })
+            }
+            ErrorResponse::Retry => {
+                self.note_retry(position);
+                Ok(())
+            }
+            ErrorResponse::Skip | ErrorResponse::DeadLetter => {
+                self.poison.remember(position, response, report);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes the work back after a failure that a node has reported. `Err` stops the application.
+    pub(crate) fn recover_from_failure(&mut self, failure: Failure) -> Result<()> {
+        match failure {
+            Failure::Fatal(error) => {
+                // The error matters more than a second one from the abort.
+                if let Err(second) = self.abort() {
+                    tracing::warn!(%second, "the abort failed as well");
+                }
+                Err(error)
+            }
+            Failure::Retry { position } => {
+                self.abort()?;
+                self.note_retry(position);
+                Ok(())
+            }
+            Failure::TransactionFull(error) => {
+                let records = self.records_since_commit;
+                self.abort()?;
+                if records <= 1 {
+                    return Err(error);
+                }
+                // What did not fit will fit in halves.
+                self.records_per_commit_max = records / 2;
+                Ok(())
+            }
+        }
+    }
+
+    fn note_retry(&mut self, position: RecordPosition) {
+        let context = &mut self.context;
+        let again = context.retried.as_ref() == Some(&position);
+        context.retries = if again { context.retries + 1 } else { 1 };
+        context.retried = Some(position);
+    }
+
+    /// Puts everything back to the last commit: the transaction, the stores, the queues and the
+    /// consumer.
+    pub(crate) fn abort(&mut self) -> Result<()> {
+        self.context.metrics.aborts += 1;
+        if std::mem::take(&mut self.context.transaction_open) {
+            self.context
+                .producer
+                .abort_transaction()
+                .map_err(Error::log("the abort of a transaction"))?;
+        }
+        for task in &mut self.tasks {
+            task.abort();
+        }
+        self.records_since_commit = 0;
+        self.activate()
+    }
+}
+
+fn panic_message(payload: &(dyn Any + Send)) -> String {
+    if let Some(message) = payload.downcast_ref::<&str>() {
+        (*message).to_owned()
+    } else if let Some(message) = payload.downcast_ref::<String>() {
+        message.clone()
+    } else {
+        "a panic without a message".to_owned()
+    }
+}

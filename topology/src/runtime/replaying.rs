@@ -1,0 +1,137 @@
+//! A replay as it runs: task by task, upstream first, each up to its fixed end.
+//!
+//! The tasks of a replay run one after the other, so each output partition has the records of its
+//! writers in the same order every time; a task chooses among its queues only when each shows its
+//! next record or is at its end, so nothing depends on when a poll has brought what. A repartition
+//! topic is read through [`WriterMerge`], because in it the records of one writer follow those of
+//! another regardless of their times.
+//!
+//! How far it has come is committed with the offsets: an application that is killed goes on where
+//! it was, in the same order.
+
+use headwater_log_store::OffsetAndMetadata;
+
+use crate::error::Result;
+use crate::runtime::resolve::Resolved;
+use crate::runtime::task::Task;
+use crate::runtime::task_set::{TaskSet, end_of, fetched};
+use crate::runtime::wipe;
+use crate::runtime::writer_merge::WriterMerge;
+
+/// Which task a replay has come to.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    stage: usize,
+}
+
+impl Replay {
+    /// A replay is on as long as a committed offset notes its end.
+    pub(crate) fn find(tasks: &[Task]) -> Option<Self> {
+        let mut queues = tasks.iter().flat_map(|task| &task.queues);
+        queues
+            .any(|queue| queue.committed.metadata.replay_end.is_some())
+            .then_some(Self { stage: 0 })
+    }
+
+    /// The task that runs; tasks are built upstream first.
+    pub(crate) fn stage(&self, tasks: usize) -> Option<usize> {
+        (self.stage < tasks).then_some(self.stage)
+    }
+}
+
+impl TaskSet {
+    /// Whether a replay runs.
+    pub(crate) fn is_replaying(&self) -> bool {
+        self.replay.is_some()
+    }
+
+    /// Gives the queues of the task that a replay has come to their ends.
+    pub(crate) fn prepare_replay(&mut self) -> Result<()> {
+        if self.replay.is_none() {
+            return Ok(());
+        }
+        for index in &self.active {
+            let Some(task) = self.tasks.get_mut(*index) else { continue };
+            let subtopology = task.id.subtopology as usize;
+            for queue in &mut task.queues {
+                if !queue.internal {
+                    // A partition without an end was not there at the reset: it waits.
+                    let end = queue.committed.metadata.replay_end;
+                    queue.end = Some(end.unwrap_or(queue.committed.offset));
+                    continue;
+                }
+                let topic_partition = &queue.topic_partition;
+                let sources = self.graph.source_topics(subtopology).into_iter();
+                let topic = sources.map(|(_, topic)| topic).find(|topic| {
+                    *self.resolved.topic(topic).name == *topic_partition.topic.as_str()
+                });
+                let writers = topic
+                    .and_then(|topic| Resolved::writer_of(&self.graph, topic))
+                    .and_then(|writer| self.resolved.tasks.get(writer).copied())
+                    .unwrap_or_default();
+                // The writers are through, so this is the end for good.
+                let end = end_of(self.log.as_ref(), topic_partition)?;
+                let merge = WriterMerge::open(
+                    self.log.as_ref(),
+                    topic_partition,
+                    writers,
+                    &queue.committed.metadata.writers,
+                    queue.committed.offset,
+                    end,
+                )?;
+                queue.merge(merge);
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on to the next task if the one that runs is through, and to live work after the last.
+    /// Returns whether anything changed.
+    pub(crate) fn advance_replay(&mut self) -> Result<bool> {
+        if self.replay.is_none() {
+            return Ok(false);
+        }
+        for index in &self.active {
+            let Some(task) = self.tasks.get_mut(*index) else { continue };
+            for queue in &mut task.queues {
+                let fetched = fetched(queue, self.consumer.as_ref())?;
+                if !queue.is_exhausted(fetched)? {
+                    return Ok(false);
+                }
+            }
+        }
+        self.commit()?;
+        if let Some(replay) = &mut self.replay {
+            replay.stage += 1;
+            if replay.stage < self.tasks.len() {
+                self.activate()?;
+                return Ok(true);
+            }
+        }
+        self.finish_replay()?;
+        Ok(true)
+    }
+
+    /// Notes for every partition that the replay is over, in one commit.
+    fn finish_replay(&mut self) -> Result<()> {
+        let mut offsets = Vec::new();
+        for queue in self.tasks.iter_mut().flat_map(|task| &mut task.queues) {
+            let offset = if queue.internal {
+                end_of(self.log.as_ref(), &queue.topic_partition)?
+            } else {
+                queue.committed.offset
+            };
+            queue.leave_replay(offset);
+            let metadata = queue.committed.metadata.to_text();
+            offsets.push((queue.topic_partition.clone(), OffsetAndMetadata { offset, metadata }));
+        }
+        wipe::commit(self.log.as_ref(), &self.config.application_id, &offsets)?;
+        self.replay = None;
+        self.activate()
+    }
+
+    /// Which stage of how many a replay has come to.
+    pub(crate) fn replay_stage(&self) -> Option<(usize, usize)> {
+        self.replay.as_ref().map(|replay| (replay.stage, self.tasks.len()))
+    }
+}

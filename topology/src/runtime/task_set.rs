@@ -1,0 +1,296 @@
+//! The tasks of one worker with their consumer and producer: poll, process, commit, abort. No
+//! thread: the worker drives it, and so does the test driver.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_log_store::{
+    AutoOffsetReset, Clock, Consumer, ConsumerConfig, Log, Offset, ProducerConfig, TopicPartition,
+};
+
+use crate::config::{ProcessingGuarantee, StreamsConfig};
+use crate::context::{Context, DeadLetterTopic, Step};
+use crate::error::{Error, Result};
+use crate::graph::plan::Graph;
+use crate::runtime::commit::ChangeSize;
+use crate::runtime::physical::Blueprint;
+use crate::runtime::record_queue::RecordQueue;
+use crate::runtime::recovery::Poison;
+use crate::runtime::registry::Registration;
+use crate::runtime::replaying::Replay;
+use crate::runtime::resolve::{Resolved, create_internal_topics, resolve};
+use crate::runtime::restore::restore;
+use crate::runtime::task::{Progress, Task};
+use crate::runtime::wipe::finish_reset;
+use crate::types::TaskId;
+
+/// How many records are processed between two looks at the transaction's size.
+const RECORDS_PER_LOOK: u64 = 16;
+
+/// See the module.
+pub(crate) struct TaskSet {
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) config: StreamsConfig,
+    pub(crate) graph: Arc<Graph>,
+    pub(crate) resolved: Resolved,
+    pub(crate) consumer: Box<dyn Consumer>,
+    pub(crate) context: Context,
+    pub(crate) tasks: Vec<Task>,
+    /// The tasks that run: all, or the one that a replay has come to.
+    pub(crate) active: Vec<usize>,
+    pub(crate) replay: Option<Replay>,
+    pub(crate) poison: Poison,
+    pub(crate) change_size: ChangeSize,
+    pub(crate) records_since_commit: u64,
+    pub(crate) records_per_commit_max: u64,
+    pub(crate) last_commit: Duration,
+    pub(crate) last_purge: Duration,
+    _registration: Registration,
+}
+
+impl TaskSet {
+    /// Brings an application to the point where it can go on: topics checked and created, an
+    /// unfinished reset finished, tasks built, stores restored.
+    pub(crate) fn open(
+        graph: &Arc<Graph>,
+        config: StreamsConfig,
+        log: &Arc<dyn Log>,
+    ) -> Result<Self> {
+        let registration = Registration::new(log, &config.application_id)?;
+        let transactional = config.guarantee == ProcessingGuarantee::ExactlyOnceV2;
+        let transactional_id = transactional.then(|| config.application_id.clone());
+        let producer = log
+            .producer(&ProducerConfig { transactional_id })
+            .map_err(Error::log("the start of a producer"))?;
+        let offsets = finish_reset(log.as_ref(), &config.application_id)?;
+        let resolved = resolve(graph, &config, log.as_ref())?;
+        create_internal_topics(&resolved, log.as_ref())?;
+        let consumer = log
+            .consumer(&ConsumerConfig {
+                group: Some(config.application_id.clone()),
+                auto_offset_reset: AutoOffsetReset::Earliest,
+                max_poll_records: config.max_poll_records,
+                ..ConsumerConfig::default()
+            })
+            .map_err(Error::log("the start of a consumer"))?;
+        let node_names = graph.nodes.iter().map(|node| node.name.clone()).collect();
+        let mut context = Context::new(
+            producer,
+            transactional,
+            config.handlers.clone(),
+            resolved.dead_letters.clone().map(|topic| DeadLetterTopic { topic }),
+            node_names,
+        );
+        let blueprint = Blueprint {
+            graph,
+            resolved: &resolved,
+            config: &config,
+            log: log.as_ref(),
+            offsets: &offsets,
+        };
+        let mut tasks = Vec::new();
+        for &subtopology in &resolved.order {
+            let count = resolved.tasks.get(subtopology).copied().unwrap_or_default();
+            for partition in 0..count {
+                let subtopology = u32::try_from(subtopology).expect("a graph is small");
+                let task = blueprint.build(TaskId { subtopology, partition })?;
+                context.metrics.records_restored += restore(&task, log.as_ref())?;
+                tasks.push(task);
+            }
+        }
+        let clock = Arc::clone(&config.clock);
+        let now = clock.monotonic();
+        let mut task_set = Self {
+            log: Arc::clone(log),
+            replay: Replay::find(&tasks),
+            config,
+            graph: Arc::clone(graph),
+            resolved,
+            consumer,
+            context,
+            tasks,
+            active: Vec::new(),
+            poison: Poison::default(),
+            change_size: ChangeSize::default(),
+            records_since_commit: 0,
+            records_per_commit_max: u64::MAX,
+            last_commit: now,
+            last_purge: now,
+            clock,
+            _registration: registration,
+        };
+        task_set.activate()?;
+        Ok(task_set)
+    }
+
+    /// Points the consumer at the partitions of the active tasks, at what their queues need next.
+    pub(crate) fn activate(&mut self) -> Result<()> {
+        self.active = match &self.replay {
+            Some(replay) => replay.stage(self.tasks.len()).into_iter().collect(),
+            None => (0..self.tasks.len()).collect(),
+        };
+        self.prepare_replay()?;
+        let mut positions = Vec::new();
+        for index in &self.active {
+            let queues = self.tasks.get(*index).into_iter().flat_map(|task| &task.queues);
+            positions.extend(
+                queues
+                    .filter(|queue| queue.is_polled())
+                    .map(|queue| (queue.topic_partition.clone(), queue.position())),
+            );
+        }
+        let assigned: Vec<TopicPartition> =
+            positions.iter().map(|(topic_partition, _)| topic_partition.clone()).collect();
+        let paused = self.consumer.assignment();
+        let again: Vec<_> = paused.into_iter().filter(|tp| assigned.contains(tp)).collect();
+        self.consumer.resume(&again).map_err(Error::log("the assignment of partitions"))?;
+        self.consumer.assign(&assigned).map_err(Error::log("the assignment of partitions"))?;
+        for (topic_partition, offset) in &positions {
+            self.consumer
+                .seek(topic_partition, *offset)
+                .map_err(Error::log(format!("a seek in {topic_partition}")))?;
+        }
+        Ok(())
+    }
+
+    /// Polls into the queues. Returns how many records came.
+    pub(crate) fn poll(&mut self, timeout: Duration) -> Result<usize> {
+        self.pause_full_queues()?;
+        let polled = self.consumer.poll(timeout).map_err(Error::log("a poll"))?;
+        let mut records = 0;
+        for batch in polled {
+            records += batch.len();
+            let queue = self
+                .active
+                .iter()
+                .find_map(|index| {
+                    let task = self.tasks.get(*index)?;
+                    let mut queues = task.queues.iter();
+                    Some((
+                        *index,
+                        queues.position(|q| q.topic_partition == *batch.topic_partition())?,
+                    ))
+                })
+                .and_then(|(task, queue)| self.tasks.get_mut(task)?.queues.get_mut(queue));
+            if let Some(queue) = queue {
+                queue.push(batch);
+            }
+        }
+        Ok(records)
+    }
+
+    /// Back-pressure: a queue with `buffered.records.per.partition` records takes no more.
+    fn pause_full_queues(&mut self) -> Result<()> {
+        let max = self.config.buffered_records_per_partition;
+        let (mut pause, mut resume) = (Vec::new(), Vec::new());
+        for queue in self.tasks.iter_mut().flat_map(|task| &mut task.queues) {
+            let full = queue.buffered() >= max;
+            if full != queue.paused && queue.is_polled() {
+                let list = if full { &mut pause } else { &mut resume };
+                list.push(queue.topic_partition.clone());
+                queue.paused = full;
+            }
+        }
+        if !pause.is_empty() {
+            self.consumer.pause(&pause).map_err(Error::log("a pause"))?;
+        }
+        if !resume.is_empty() {
+            self.consumer.resume(&resume).map_err(Error::log("a resume"))?;
+        }
+        Ok(())
+    }
+
+    /// Processes up to `records_max` records of the active tasks, in turns. Returns how many.
+    ///
+    /// A failure that a handler has an answer for is dealt with here: the work since the last
+    /// commit is then taken back, and 0 returned.
+    pub(crate) fn process(&mut self, records_max: u64) -> Result<u64> {
+        let processed = Cell::new(0_u64);
+        let outcome =
+            catch_unwind(AssertUnwindSafe(|| self.process_records(records_max, &processed)));
+        self.records_since_commit += processed.get();
+        match outcome {
+            Ok(Ok(())) => Ok(processed.get()),
+            Ok(Err(failure)) => self.recover_from_failure(*failure).map(|()| 0),
+            Err(payload) => self.recover_from_panic(payload.as_ref()).map(|()| 0),
+        }
+    }
+
+    fn process_records(&mut self, records_max: u64, processed: &Cell<u64>) -> Step {
+        let before = self.records_since_commit;
+        for position in 0..self.active.len() {
+            let Some(&index) = self.active.get(position) else { break };
+            loop {
+                let done = processed.get();
+                if done >= records_max {
+                    return Ok(());
+                }
+                if done.is_multiple_of(RECORDS_PER_LOOK) {
+                    self.records_since_commit = before + done;
+                    let full = done > 0 && self.is_commit_full();
+                    self.records_since_commit = before;
+                    if full {
+                        return Ok(());
+                    }
+                }
+                let Self { tasks, context, poison, consumer, log, .. } = self;
+                let Some(task) = tasks.get_mut(index) else { break };
+                context.current.task_partition = task.id.partition;
+                let may_go_on =
+                    |queue: &mut RecordQueue| may_go_on(queue, consumer.as_ref(), log.as_ref());
+                match task.step(context, poison, may_go_on)? {
+                    Progress::Processed => processed.set(done + 1),
+                    Progress::Waiting => break,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether something was processed since the last commit.
+    pub(crate) fn is_changed(&self) -> bool {
+        self.tasks.iter().any(Task::is_changed)
+    }
+
+    /// How many records lie ahead of the application, in input and repartition topics: to the
+    /// ends of the partitions, or of the replay that runs.
+    pub(crate) fn lag(&self) -> Result<u64> {
+        let mut lag = 0;
+        for queue in self.tasks.iter().flat_map(|task| &task.queues) {
+            let end = match queue.committed.metadata.replay_end.filter(|_| self.is_replaying()) {
+                Some(end) => end,
+                None => end_of(self.log.as_ref(), &queue.topic_partition)?,
+            };
+            lag += end - queue.position();
+        }
+        Ok(lag)
+    }
+}
+
+/// Whether an empty queue has nothing to come that other queues would have to wait for.
+fn may_go_on(queue: &mut RecordQueue, consumer: &dyn Consumer, log: &dyn Log) -> Result<bool> {
+    let fetched = fetched(queue, consumer)?;
+    if queue.end.is_some() || !queue.is_polled() {
+        return queue.is_exhausted(fetched);
+    }
+    Ok(fetched >= end_of(log, &queue.topic_partition)?)
+}
+
+/// Where the next poll of a queue goes on.
+pub(crate) fn fetched(queue: &RecordQueue, consumer: &dyn Consumer) -> Result<Offset> {
+    if !queue.is_polled() {
+        return Ok(queue.position());
+    }
+    consumer
+        .position(&queue.topic_partition)
+        .map_err(Error::log(format!("a look at {}", queue.topic_partition)))
+}
+
+pub(crate) fn end_of(log: &dyn Log, topic_partition: &TopicPartition) -> Result<Offset> {
+    log.watermarks(topic_partition)
+        .map(|watermarks| watermarks.end)
+        .map_err(Error::log(format!("a look at {topic_partition}")))
+}

@@ -1,0 +1,3 @@
+//! The test driver: a topology's real tasks on the real log in memory, without threads.
+pub(crate) mod topics;
+pub(crate) mod driver;
