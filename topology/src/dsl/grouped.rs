@@ -118,7 +118,6 @@ where
     /// Counts the records of each key, in a store of that name.
     ///
     /// Every record gives a new count; its timestamp is the largest so far of the key.
-    #[must_use]
     pub fn count(&self, materialized: impl Into<Materialized<K, i64>>) -> KTable<K, i64> {
         self.add_aggregate("KSTREAM-AGGREGATE-", materialized.into(), |_, _, count| {
             Some(count.unwrap_or(0) + 1)
@@ -126,7 +125,6 @@ where
     }
 
     /// Combines the values of each key, in a store of that name: the first is taken as it is.
-    #[must_use]
     pub fn reduce(
         &self,
         reducer: impl Fn(V, V) -> V + Send + Sync + 'static,
@@ -151,7 +149,6 @@ where
     ///     .group_by_key()
     ///     .aggregate(|| 0_u64, |_, word, longest| longest.max(word.len() as u64), "longest");
     /// ```
-    #[must_use]
     pub fn aggregate<A: Clone + Send + 'static, R: Into<Option<A>>>(
         &self,
         initializer: impl Fn() -> A + Send + Sync + 'static,

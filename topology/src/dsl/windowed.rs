@@ -45,7 +45,6 @@ where
     V: Clone + Send + 'static,
 {
     /// Counts the records of each key and window, in a store of that name.
-    #[must_use]
     pub fn count(&self, materialized: impl Into<Materialized<K, i64>>) -> KTable<Windowed<K>, i64> {
         self.add_aggregate("KSTREAM-AGGREGATE-", materialized.into(), |_, _, count| {
             Some(count.unwrap_or(0) + 1)
@@ -54,7 +53,6 @@ where
 
     /// Combines the values of each key and window, in a store of that name: the first is taken as
     /// it is.
-    #[must_use]
     pub fn reduce(
         &self,
         reducer: impl Fn(V, V) -> V + Send + Sync + 'static,
@@ -70,7 +68,6 @@ where
 
     /// Folds the values of each key and window, in a store of that name. Where `aggregator`
     /// returns an `Option`, `None` removes the window of the key.
-    #[must_use]
     pub fn aggregate<A: Clone + Send + 'static, R: Into<Option<A>>>(
         &self,
         initializer: impl Fn() -> A + Send + Sync + 'static,

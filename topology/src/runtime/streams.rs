@@ -198,7 +198,17 @@ impl Streams {
         }
     }
 
+    /// Why there is no answer. A worker that ends drops its questions before it says how it ended,
+    /// so this waits for that.
     fn stopped(&self, operation: &'static str) -> Error {
+        let mut status = self.shared.status.lock();
+        while matches!(
+            status.state,
+            StreamsState::Rebalancing | StreamsState::Running | StreamsState::PendingShutdown
+        ) {
+            self.shared.changed.wait(&mut status);
+        }
+        drop(status);
         self.error().unwrap_or_else(|| Error::NotRunning {
             operation,
             reason: match self.state() {
