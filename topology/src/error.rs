@@ -192,8 +192,8 @@ pub enum Error {
 
 impl Error {
     /// Turns an error of the log into ours, naming what was tried.
-    pub(crate) fn log(operation: impl Into<String>) -> impl FnOnce(LogError) -> Self {
-        move |source| Self::Log { operation: operation.into(), source }
+    pub(crate) fn log<E: Into<LogError>>(operation: impl Into<String>) -> impl FnOnce(E) -> Self {
+        move |source| Self::Log { operation: operation.into(), source: source.into() }
     }
 }
 

@@ -25,11 +25,9 @@ mod testing;
 
 pub use config::{ProcessingGuarantee, StreamsConfig};
 pub use dsl::builder::{StreamsBuilder, Topics};
-pub use dsl::grouped::KGroupedStream;
+pub use dsl::handles::{KGroupedStream, KStream, KTable, TimeWindowedKStream};
 pub use dsl::options::{Consumed, Grouped, Materialized, Produced};
-pub use dsl::stream::{KStream, Terminal};
-pub use dsl::table::KTable;
-pub use dsl::windowed::TimeWindowedKStream;
+pub use dsl::stream::Terminal;
 pub use error::{BoxError, BuildError, Error, RecordPosition, Result};
 pub use error_handler::{ErrorHandler, ErrorResponse, FailedRecord, FailureKind, RETRIES_MAX};
 pub use graph::plan::Topology;

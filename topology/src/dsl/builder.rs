@@ -1,8 +1,8 @@
 //! `StreamsBuilder`: where a topology starts.
 
+use crate::dsl::handles::KStream;
 use crate::dsl::options::Consumed;
 use crate::dsl::scope::Scope;
-use crate::dsl::stream::KStream;
 use crate::error::BuildError;
 use crate::graph::node::NodeKind;
 use crate::graph::plan::Topology;

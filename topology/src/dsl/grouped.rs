@@ -1,16 +1,11 @@
 //! `KGroupedStream`: records by key, to be aggregated.
 
-use std::cell::Cell;
-use std::fmt;
 use std::hash::Hash;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::dsl::options::{Grouped, Materialized};
-use crate::dsl::scope::Scope;
-use crate::dsl::table::KTable;
-use crate::dsl::windowed::TimeWindowedKStream;
+use crate::dsl::handles::{KGroupedStream, KTable, TimeWindowedKStream};
+use crate::dsl::options::Materialized;
 use crate::graph::node::{NodeKind, StoreDefinition, StoreKind};
 use crate::operators::aggregate::{self, Adder, AggregateOptions};
 use crate::operators::{repartition, sink, source};
@@ -21,50 +16,11 @@ use crate::time::TimestampExtractor;
 use crate::types::{NodeId, TopicRef};
 use crate::window::TimeWindows;
 
-/// A stream grouped by key. Null keys are dropped and counted by every aggregation, null values
-/// by those without windows.
-pub struct KGroupedStream<K, V> {
-    pub(crate) scope: Scope,
-    node: NodeId,
-    repartition_required: bool,
-    pub(crate) grouped: Grouped<K, V>,
-    /// The source of the repartition topic that all aggregations of a named grouping share.
-    shared_source: Rc<Cell<Option<NodeId>>>,
-}
-
-impl<K, V> Clone for KGroupedStream<K, V> {
-    fn clone(&self) -> Self {
-        Self {
-            scope: self.scope.clone(),
-            node: self.node,
-            repartition_required: self.repartition_required,
-            grouped: self.grouped.clone(),
-            shared_source: Rc::clone(&self.shared_source),
-        }
-    }
-}
-
-impl<K, V> fmt::Debug for KGroupedStream<K, V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KGroupedStream").field("grouped", &self.grouped).finish_non_exhaustive()
-    }
-}
-
 impl<K, V> KGroupedStream<K, V>
 where
     K: Clone + Send + 'static,
     V: Clone + Send + 'static,
 {
-    pub(crate) fn new(
-        scope: Scope,
-        node: NodeId,
-        repartition_required: bool,
-        grouped: Grouped<K, V>,
-    ) -> Self {
-        let shared_source = Rc::new(Cell::new(None));
-        Self { scope, node, repartition_required, grouped, shared_source }
-    }
-
     /// The node that an aggregation hangs below: this one, or the source of a repartition topic
     /// named after the grouping or else the store.
     pub(crate) fn aggregation_parent(&self, store: &str) -> NodeId {

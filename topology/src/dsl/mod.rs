@@ -1,8 +1,9 @@
 //! The DSL: it writes a graph and builds nothing that runs.
 pub(crate) mod options;
 pub(crate) mod scope;
+pub(crate) mod handles;
 pub(crate) mod table;
-pub(crate) mod windowed;
 pub(crate) mod grouped;
+pub(crate) mod windowed;
 pub(crate) mod stream;
 pub(crate) mod builder;

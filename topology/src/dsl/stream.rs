@@ -1,9 +1,6 @@
 //! `KStream`: a stream of records.
 
-use std::fmt;
-use std::marker::PhantomData;
-
-use crate::dsl::grouped::KGroupedStream;
+use crate::dsl::handles::{KGroupedStream, KStream};
 use crate::dsl::options::{Grouped, Produced};
 use crate::dsl::scope::Scope;
 use crate::error::{BoxError, BuildError};
@@ -12,45 +9,11 @@ use crate::operators::{filter, flat_map, map, merge, peek, sink};
 use crate::serdes::DefaultSerde;
 use crate::types::{NodeId, TopicRef};
 
-/// A stream of records: each one stands for itself.
-///
-/// Operations add nodes to the builder's graph; nothing runs before the topology is started. All
-/// of them see null keys and values where the types allow them.
-pub struct KStream<K, V> {
-    scope: Scope,
-    node: NodeId,
-    /// Whether the key was changed since the last topic, so that equal keys may lie in several
-    /// partitions.
-    repartition_required: bool,
-    types: PhantomData<fn() -> (K, V)>,
-}
-
-impl<K, V> Clone for KStream<K, V> {
-    fn clone(&self) -> Self {
-        Self {
-            scope: self.scope.clone(),
-            node: self.node,
-            repartition_required: self.repartition_required,
-            types: PhantomData,
-        }
-    }
-}
-
-impl<K, V> fmt::Debug for KStream<K, V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KStream").field("node", &self.node).finish_non_exhaustive()
-    }
-}
-
 impl<K, V> KStream<K, V>
 where
     K: Clone + Send + 'static,
     V: Clone + Send + 'static,
 {
-    pub(crate) fn new(scope: Scope, node: NodeId, repartition_required: bool) -> Self {
-        Self { scope, node, repartition_required, types: PhantomData }
-    }
-
     /// Names the node of the last operation. Default = its kind and a number, which is used up
     /// all the same: naming one node never renames another.
     #[must_use]

@@ -1,50 +1,16 @@
 //! `KTable`: the latest value of each key.
 
-use std::fmt;
-use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
-use crate::dsl::scope::Scope;
-use crate::dsl::stream::KStream;
+use crate::dsl::handles::{KStream, KTable};
 use crate::operators::table;
-use crate::types::NodeId;
-
-/// A table: each record is the new value of its key.
-pub struct KTable<K, V> {
-    scope: Scope,
-    node: NodeId,
-    /// Set to make the aggregation above send old values with the new ones.
-    send_old: Arc<AtomicBool>,
-    types: PhantomData<fn() -> (K, V)>,
-}
-
-impl<K, V> Clone for KTable<K, V> {
-    fn clone(&self) -> Self {
-        Self {
-            scope: self.scope.clone(),
-            node: self.node,
-            send_old: Arc::clone(&self.send_old),
-            types: PhantomData,
-        }
-    }
-}
-
-impl<K, V> fmt::Debug for KTable<K, V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KTable").field("node", &self.node).finish_non_exhaustive()
-    }
-}
 
 impl<K, V> KTable<K, V>
 where
     K: Clone + Send + 'static,
     V: Clone + Send + 'static,
 {
-    pub(crate) fn new(scope: Scope, node: NodeId, send_old: Arc<AtomicBool>) -> Self {
-        Self { scope, node, send_old, types: PhantomData }
-    }
-
     /// Names the node of the last operation. Default = its kind and a number.
     #[must_use]
     pub fn named(self, name: &str) -> Self {

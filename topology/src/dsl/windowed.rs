@@ -1,43 +1,19 @@
 //! `TimeWindowedKStream`: records by key and window, to be aggregated.
 
-use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::dsl::grouped::{KGroupedStream, definition};
+use crate::dsl::grouped::definition;
+use crate::dsl::handles::{KTable, TimeWindowedKStream};
 use crate::dsl::options::Materialized;
-use crate::dsl::table::KTable;
 use crate::error::BuildError;
 use crate::graph::node::StoreKind;
 use crate::operators::aggregate::Adder;
 use crate::operators::window_aggregate;
 use crate::processor::StoreHandle;
 use crate::store::window_store::WindowStore;
-use crate::window::{TimeWindows, Windowed};
-
-/// A stream grouped by key and tumbling window.
-///
-/// Null keys are dropped and counted; null values are aggregated. Late records are dropped and
-/// counted: see [`TimeWindows`].
-pub struct TimeWindowedKStream<K, V> {
-    grouped: KGroupedStream<K, V>,
-    windows: TimeWindows,
-}
-
-impl<K, V> fmt::Debug for TimeWindowedKStream<K, V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TimeWindowedKStream")
-            .field("windows", &self.windows)
-            .finish_non_exhaustive()
-    }
-}
-
-impl<K, V> TimeWindowedKStream<K, V> {
-    pub(crate) fn new(grouped: KGroupedStream<K, V>, windows: TimeWindows) -> Self {
-        Self { grouped, windows }
-    }
-}
+use crate::window::Windowed;
 
 impl<K, V> TimeWindowedKStream<K, V>
 where

@@ -12,21 +12,6 @@ use crate::error::{Error, Result};
 use crate::error_handler::Failure;
 use crate::runtime::task_set::TaskSet;
 
-/// What a changed key is taken to cost in its changelog before the first commit has shown it.
-const CHANGE_BYTES_GUESS: usize = 256;
-
-/// How large changelog entries were, to foresee when a transaction will be full.
-#[derive(Debug)]
-pub(crate) struct ChangeSize {
-    bytes: usize,
-}
-
-impl Default for ChangeSize {
-    fn default() -> Self {
-        Self { bytes: CHANGE_BYTES_GUESS }
-    }
-}
-
 impl TaskSet {
     /// Commits what was processed since the last commit; `false` if that was nothing, or if it
     /// had to be taken back.
@@ -72,7 +57,7 @@ impl TaskSet {
         }
         let logged = self.context.producer.transaction_bytes().used.saturating_sub(before);
         if let Some(bytes) = logged.checked_div(dirty) {
-            self.change_size.bytes = bytes.max(1);
+            self.change_bytes = bytes.max(1);
         }
         let queues = self.tasks.iter().flat_map(|task| &task.queues);
         let offsets: Vec<_> = queues.filter_map(|queue| queue.to_commit()).collect();
@@ -116,7 +101,7 @@ impl TaskSet {
         }
         let dirty: usize = self.tasks.iter().map(|task| task.dirty_len()).sum();
         let bytes = self.context.producer.transaction_bytes();
-        let foreseen = bytes.used.saturating_add(dirty.saturating_mul(self.change_size.bytes));
+        let foreseen = bytes.used.saturating_add(dirty.saturating_mul(self.change_bytes));
         foreseen > bytes.max / 2
     }
 

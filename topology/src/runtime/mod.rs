@@ -2,8 +2,10 @@
 pub(crate) mod commit_metadata;
 pub(crate) mod resolve;
 pub(crate) mod writer_merge;
+pub(crate) mod poison;
 pub(crate) mod record_queue;
 pub(crate) mod task;
+pub(crate) mod stage;
 pub(crate) mod physical;
 pub(crate) mod restore;
 pub(crate) mod registry;

@@ -9,7 +9,7 @@ use crate::context::{Context, Step};
 use crate::error::Result;
 use crate::processor::Source;
 use crate::runtime::commit_metadata::CommitMetadata;
-use crate::runtime::recovery::Poison;
+use crate::runtime::poison::Poison;
 use crate::runtime::writer_merge::WriterMerge;
 
 /// Where the records come from.
@@ -50,6 +50,8 @@ pub(crate) struct RecordQueue {
     pub(crate) committed: Committed,
     changed: bool,
     pub(crate) paused: bool,
+    /// Whether the queue was found to have nothing to fetch since the last poll.
+    pub(crate) known_drained: bool,
 }
 
 impl RecordQueue {
@@ -71,6 +73,7 @@ impl RecordQueue {
             committed,
             changed: false,
             paused: false,
+            known_drained: false,
         }
     }
 
@@ -99,6 +102,12 @@ impl RecordQueue {
         self.feed = Feed::Merged(merge);
         self.head = None;
         self.source.clear();
+    }
+
+    /// Whether the next record is decoded.
+    #[inline]
+    pub(crate) fn has_head(&self) -> bool {
+        self.head.is_some()
     }
 
     /// Whether records come from the worker's consumer.

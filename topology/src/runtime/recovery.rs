@@ -2,48 +2,12 @@
 //! answer about the record that failed is kept for the redo.
 
 use std::any::Any;
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-
-use headwater_log_store::{Offset, TopicPartition};
 
 use crate::context::FailureReport;
 use crate::error::{Error, RecordPosition, Result};
 use crate::error_handler::{ErrorResponse, Failure, FailureKind};
 use crate::runtime::task_set::TaskSet;
-
-/// The records that made a closure panic, with the answers about them: the redo finds the answer
-/// before it would run the closure again, so one bad record fails once.
-#[derive(Debug, Default)]
-pub(crate) struct Poison(BTreeMap<RecordPosition, (ErrorResponse, FailureReport)>);
-
-impl Poison {
-    #[inline]
-    pub(crate) fn answer(
-        &self,
-        topic_partition: &TopicPartition,
-        offset: Offset,
-    ) -> Option<&(ErrorResponse, FailureReport)> {
-        if self.0.is_empty() {
-            return None;
-        }
-        self.0.get(&RecordPosition { topic_partition: topic_partition.clone(), offset })
-    }
-
-    fn remember(
-        &mut self,
-        position: RecordPosition,
-        response: ErrorResponse,
-        report: FailureReport,
-    ) {
-        self.0.insert(position, (response, report));
-    }
-
-    /// Forgets the records that were committed.
-    pub(crate) fn retain(&mut self, is_ahead: impl Fn(&RecordPosition) -> bool) {
-        self.0.retain(|position, _| is_ahead(position));
-    }
-}
 
 impl TaskSet {
     /// Asks what to do about a closure's panic, and takes the work back. `Err` stops the

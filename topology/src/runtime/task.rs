@@ -11,8 +11,8 @@ use headwater_log_store::{PartitionId, ProducerRecord};
 use crate::context::{Context, Step};
 use crate::error::Result;
 use crate::error_handler::Failure;
+use crate::runtime::poison::Poison;
 use crate::runtime::record_queue::RecordQueue;
-use crate::runtime::recovery::Poison;
 use crate::store::managed::ManagedStore;
 use crate::types::TaskId;
 
@@ -58,22 +58,16 @@ impl Task {
             return Ok(Progress::Processed);
         }
         let mut best = None;
-        let mut waiting = Vec::new();
         for (index, queue) in self.queues.iter_mut().enumerate() {
-            match queue.load_head(context, poison)? {
-                Some(timestamp) => {
-                    if best.is_none_or(|(least, _)| timestamp < least) {
-                        best = Some((timestamp, index));
-                    }
-                }
-                None => waiting.push(index),
+            if let Some(timestamp) = queue.load_head(context, poison)?
+                && best.is_none_or(|(least, _)| timestamp < least)
+            {
+                best = Some((timestamp, index));
             }
         }
         let Some((_, best)) = best else { return Ok(Progress::Waiting) };
-        for index in waiting {
-            if let Some(queue) = self.queues.get_mut(index)
-                && !may_go_on(queue).map_err(|error| Box::new(Failure::Fatal(error)))?
-            {
+        for queue in self.queues.iter_mut().filter(|queue| !queue.has_head()) {
+            if !may_go_on(queue).map_err(|error| Box::new(Failure::Fatal(error)))? {
                 return Ok(Progress::Waiting);
             }
         }

@@ -14,20 +14,22 @@ use crate::config::{ProcessingGuarantee, StreamsConfig};
 use crate::context::{Context, DeadLetterTopic, Step};
 use crate::error::{Error, Result};
 use crate::graph::plan::Graph;
-use crate::runtime::commit::ChangeSize;
 use crate::runtime::physical::Blueprint;
+use crate::runtime::poison::Poison;
 use crate::runtime::record_queue::RecordQueue;
-use crate::runtime::recovery::Poison;
 use crate::runtime::registry::Registration;
-use crate::runtime::replaying::Replay;
 use crate::runtime::resolve::{Resolved, create_internal_topics, resolve};
 use crate::runtime::restore::restore;
+use crate::runtime::stage::Replay;
 use crate::runtime::task::{Progress, Task};
 use crate::runtime::wipe::finish_reset;
 use crate::types::TaskId;
 
 /// How many records are processed between two looks at the transaction's size.
 const RECORDS_PER_LOOK: u64 = 16;
+
+/// What a changed key is taken to cost before the first commit has shown it.
+const CHANGE_BYTES_GUESS: usize = 256;
 
 /// See the module.
 pub(crate) struct TaskSet {
@@ -43,7 +45,9 @@ pub(crate) struct TaskSet {
     pub(crate) active: Vec<usize>,
     pub(crate) replay: Option<Replay>,
     pub(crate) poison: Poison,
-    pub(crate) change_size: ChangeSize,
+    /// What a changed key costs in its changelog, as the last commit has shown, to foresee when a
+    /// transaction will be full.
+    pub(crate) change_bytes: usize,
     pub(crate) records_since_commit: u64,
     pub(crate) records_per_commit_max: u64,
     pub(crate) last_commit: Duration,
@@ -114,7 +118,7 @@ impl TaskSet {
             tasks,
             active: Vec::new(),
             poison: Poison::default(),
-            change_size: ChangeSize::default(),
+            change_bytes: CHANGE_BYTES_GUESS,
             records_since_commit: 0,
             records_per_commit_max: u64::MAX,
             last_commit: now,
@@ -159,6 +163,9 @@ impl TaskSet {
     /// Polls into the queues. Returns how many records came.
     pub(crate) fn poll(&mut self, timeout: Duration) -> Result<usize> {
         self.pause_full_queues()?;
+        for queue in self.tasks.iter_mut().flat_map(|task| &mut task.queues) {
+            queue.known_drained = false;
+        }
         let polled = self.consumer.poll(timeout).map_err(Error::log("a poll"))?;
         let mut records = 0;
         for batch in polled {
@@ -272,11 +279,15 @@ impl TaskSet {
 
 /// Whether an empty queue has nothing to come that other queues would have to wait for.
 fn may_go_on(queue: &mut RecordQueue, consumer: &dyn Consumer, log: &dyn Log) -> Result<bool> {
+    if queue.known_drained {
+        return Ok(true);
+    }
     let fetched = fetched(queue, consumer)?;
     if queue.end.is_some() || !queue.is_polled() {
         return queue.is_exhausted(fetched);
     }
-    Ok(fetched >= end_of(log, &queue.topic_partition)?)
+    queue.known_drained = fetched >= end_of(log, &queue.topic_partition)?;
+    Ok(queue.known_drained)
 }
 
 /// Where the next poll of a queue goes on.

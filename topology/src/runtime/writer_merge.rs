@@ -10,6 +10,9 @@ use headwater_log_store::{Consumer, ConsumerConfig, Log, Offset, RecordBatch, To
 use crate::context::writer_of;
 use crate::error::{Error, Result};
 
+/// The most bytes that one writer's poll brings.
+const FETCH_BYTES_MAX: usize = 1 << 20;
+
 /// How long one poll waits where the end is known to lie ahead.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -48,8 +51,9 @@ impl WriterMerge {
         for writer in 0..writers {
             let position = positions.get(&writer).copied().unwrap_or(start).max(start);
             let reading = || format!("the replay of {topic_partition}");
-            let mut consumer =
-                log.consumer(&ConsumerConfig::default()).map_err(Error::log(reading()))?;
+            let config =
+                ConsumerConfig { fetch_bytes_max: FETCH_BYTES_MAX, ..ConsumerConfig::default() };
+            let mut consumer = log.consumer(&config).map_err(Error::log(reading()))?;
             consumer
                 .assign(std::slice::from_ref(topic_partition))
                 .and_then(|()| consumer.seek(topic_partition, position))

@@ -1,0 +1,146 @@
+//! What the handles of the DSL hold. Their operations are in a file each: `stream`, `grouped`,
+//! `windowed`, `table`.
+
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use crate::dsl::options::Grouped;
+use crate::dsl::scope::Scope;
+use crate::types::NodeId;
+use crate::window::TimeWindows;
+
+/// A stream of records: each one stands for itself.
+///
+/// Operations add nodes to the builder's graph; nothing runs before the topology is started. All
+/// of them see null keys and values where the types allow them.
+pub struct KStream<K, V> {
+    pub(crate) scope: Scope,
+    pub(crate) node: NodeId,
+    /// Whether the key was changed since the last topic, so that equal keys may lie in several
+    /// partitions.
+    pub(crate) repartition_required: bool,
+    pub(crate) types: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K, V> Clone for KStream<K, V> {
+    fn clone(&self) -> Self {
+        Self {
+            scope: self.scope.clone(),
+            node: self.node,
+            repartition_required: self.repartition_required,
+            types: PhantomData,
+        }
+    }
+}
+
+impl<K, V> fmt::Debug for KStream<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KStream").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+/// A stream grouped by key. Null keys are dropped and counted by every aggregation, null values
+/// by those without windows.
+pub struct KGroupedStream<K, V> {
+    pub(crate) scope: Scope,
+    pub(crate) node: NodeId,
+    pub(crate) repartition_required: bool,
+    pub(crate) grouped: Grouped<K, V>,
+    /// The source of the repartition topic that all aggregations of a named grouping share.
+    pub(crate) shared_source: Rc<Cell<Option<NodeId>>>,
+}
+
+impl<K, V> Clone for KGroupedStream<K, V> {
+    fn clone(&self) -> Self {
+        Self {
+            scope: self.scope.clone(),
+            node: self.node,
+            repartition_required: self.repartition_required,
+            grouped: self.grouped.clone(),
+            shared_source: Rc::clone(&self.shared_source),
+        }
+    }
+}
+
+impl<K, V> fmt::Debug for KGroupedStream<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KGroupedStream").field("grouped", &self.grouped).finish_non_exhaustive()
+    }
+}
+
+/// A stream grouped by key and tumbling window.
+///
+/// Null keys are dropped and counted; null values are aggregated. Late records are dropped and
+/// counted: see [`TimeWindows`].
+pub struct TimeWindowedKStream<K, V> {
+    pub(crate) grouped: KGroupedStream<K, V>,
+    pub(crate) windows: TimeWindows,
+}
+
+impl<K, V> fmt::Debug for TimeWindowedKStream<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TimeWindowedKStream")
+            .field("windows", &self.windows)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K, V> TimeWindowedKStream<K, V> {
+    pub(crate) fn new(grouped: KGroupedStream<K, V>, windows: TimeWindows) -> Self {
+        Self { grouped, windows }
+    }
+}
+
+/// A table: each record is the new value of its key.
+pub struct KTable<K, V> {
+    pub(crate) scope: Scope,
+    pub(crate) node: NodeId,
+    /// Set to make the aggregation above send old values with the new ones.
+    pub(crate) send_old: Arc<AtomicBool>,
+    pub(crate) types: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K, V> Clone for KTable<K, V> {
+    fn clone(&self) -> Self {
+        Self {
+            scope: self.scope.clone(),
+            node: self.node,
+            send_old: Arc::clone(&self.send_old),
+            types: PhantomData,
+        }
+    }
+}
+
+impl<K, V> fmt::Debug for KTable<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KTable").field("node", &self.node).finish_non_exhaustive()
+    }
+}
+
+impl<K, V> KStream<K, V> {
+    pub(crate) fn new(scope: Scope, node: NodeId, repartition_required: bool) -> Self {
+        Self { scope, node, repartition_required, types: PhantomData }
+    }
+}
+
+impl<K, V> KGroupedStream<K, V> {
+    pub(crate) fn new(
+        scope: Scope,
+        node: NodeId,
+        repartition_required: bool,
+        grouped: Grouped<K, V>,
+    ) -> Self {
+        let shared_source = Rc::new(Cell::new(None));
+        Self { scope, node, repartition_required, grouped, shared_source }
+    }
+}
+
+impl<K, V> KTable<K, V> {
+    pub(crate) fn new(scope: Scope, node: NodeId, send_old: Arc<AtomicBool>) -> Self {
+        Self { scope, node, send_old, types: PhantomData }
+    }
+}
