@@ -158,12 +158,18 @@ impl ResetPlan {
     /// `Running` while the application runs in this process, or a failure of the log.
     pub fn execute(&self, log: &Arc<dyn Log>) -> Result<()> {
         let _alone = Registration::new(log, &self.application_id)?;
-        let mut wipe: Vec<String> = self.deleted.iter().chain(&self.emptied).cloned().collect();
+        let mut notes = self.deleted.clone();
+        for topic in &self.emptied {
+            let found = log
+                .describe_topic(topic)
+                .map_err(Error::log(format!("a look at topic {topic}")))?;
+            notes.push(wipe::recreated(&found));
+        }
         let mut offsets = Vec::new();
         for input in &self.inputs {
             let metadata = CommitMetadata {
                 replay_end: Some(input.replay_end),
-                wipe: std::mem::take(&mut wipe),
+                wipe: std::mem::take(&mut notes),
                 ..CommitMetadata::default()
             };
             let note = OffsetAndMetadata { offset: input.to, metadata: metadata.to_text() };

@@ -17,7 +17,7 @@ pub(crate) struct CommitMetadata {
     pub(crate) replay_end: Option<Offset>,
     /// How far a replay has come in the records of each task that wrote the partition.
     pub(crate) writers: BTreeMap<u32, Offset>,
-    /// The topics that a reset has yet to delete and, but for internal ones, create anew.
+    /// The topics that a reset has yet to delete, as notes: see `wipe`.
     pub(crate) wipe: Vec<String>,
 }
 

@@ -6,7 +6,7 @@
 
 use headwater_log_store::{
     ConsumerConfig, Error as LogError, GroupOffsets, Log, NewTopic, OffsetAndMetadata,
-    TopicPartition,
+    TopicDescription, TopicPartition,
 };
 
 use crate::error::{Error, Result};
@@ -29,7 +29,7 @@ pub(crate) fn finish_reset(log: &dyn Log, application_id: &str) -> Result<GroupO
         return Ok(offsets);
     }
     for topic in &topics {
-        wipe(log, application_id, topic)?;
+        wipe(log, topic)?;
     }
     commit(log, application_id, &notes)?;
     group_offsets(log, application_id)
@@ -53,23 +53,44 @@ fn group_offsets(log: &dyn Log, application_id: &str) -> Result<GroupOffsets> {
         .map_err(Error::log(format!("a look at the offsets of {application_id}")))
 }
 
-/// Internal topics are made again when the application starts; any other one is made again here,
-/// empty.
-fn wipe(log: &dyn Log, application_id: &str, topic: &str) -> Result<()> {
-    let found = match log.describe_topic(topic) {
-        Ok(found) => found,
-        Err(LogError::UnknownTopic { .. }) => return Ok(()),
-        Err(source) => return Err(Error::log(format!("a look at topic {topic}"))(source)),
-    };
-    if is_internal(application_id, topic) {
-        return log
-            .delete_topic(topic)
-            .map_err(Error::log(format!("the deletion of topic {topic}")));
+/// Deletes a topic, and makes it anew if the note says how: see [`recreated`].
+fn wipe(log: &dyn Log, note: &str) -> Result<()> {
+    let mut parts = note.split('/').map(unescape);
+    let topic = parts.next().unwrap_or_default();
+    match log.delete_topic(&topic) {
+        Ok(()) | Err(LogError::UnknownTopic { .. }) => {}
+        Err(source) => return Err(Error::log(format!("the deletion of topic {topic}"))(source)),
     }
-    log.delete_topic(topic).map_err(Error::log(format!("the deletion of topic {topic}")))?;
-    let mut topic = NewTopic::new(topic).partitions(found.partitions);
-    topic.configs = found.configs;
-    log.create_topic(&topic).map_err(Error::log(format!("the creation of topic {}", topic.name)))
+    let Some(partitions) = parts.next().and_then(|count| count.parse().ok()) else {
+        return Ok(());
+    };
+    let mut anew = NewTopic::new(&*topic).partitions(partitions);
+    while let (Some(key), Some(value)) = (parts.next(), parts.next()) {
+        anew = anew.config(key, value);
+    }
+    log.create_topic(&anew).map_err(Error::log(format!("the creation of topic {topic}")))
+}
+
+/// The note of a topic that is to be empty, not gone: its name, partitions and configs with a
+/// slash between, so that a crash after the deletion loses nothing.
+pub(crate) fn recreated(topic: &TopicDescription) -> String {
+    let mut note = format!("{}/{}", topic.name, topic.partitions);
+    for (key, value) in &topic.configs {
+        note.push_str(&format!("/{}/{}", escape(key), escape(value)));
+    }
+    note
+}
+
+/// The characters that separate parts of a note, and their stand-ins.
+const ESCAPES: [(&str, &str); 4] = [("%", "%25"), (",", "%2C"), (" ", "%20"), ("/", "%2F")];
+
+fn escape(text: &str) -> String {
+    ESCAPES.iter().fold(text.to_owned(), |text, (plain, escaped)| text.replace(plain, escaped))
+}
+
+fn unescape(text: &str) -> String {
+    let escapes = ESCAPES.iter().rev();
+    escapes.fold(text.to_owned(), |text, (plain, escaped)| text.replace(escaped, plain))
 }
 
 /// Whether a topic is named like one of the application's own.
@@ -78,4 +99,30 @@ pub(crate) fn is_internal(application_id: &str, topic: &str) -> bool {
         .strip_prefix(application_id)
         .and_then(|rest| rest.strip_prefix('-'))
         .is_some_and(|rest| rest.ends_with("-changelog") || rest.ends_with("-repartition"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{recreated, wipe};
+    use headwater_log_store::{Log, LogStore, NewTopic};
+
+    #[test]
+    fn an_emptied_topic_keeps_its_partitions_and_configs_even_if_it_was_gone_already() {
+        let log = LogStore::in_memory().unwrap();
+        let topic = NewTopic::new("out")
+            .partitions(3)
+            .config("cleanup.policy", "compact,delete")
+            .config("retention.ms", "5000");
+        log.create_topic(&topic).unwrap();
+        let before = log.describe_topic("out").unwrap();
+        let note = recreated(&before);
+        assert!(!note.contains([' ', ',']), "it has to fit a list: {note}");
+        wipe(&log, &note).unwrap();
+        assert_eq!(log.describe_topic("out").unwrap(), before);
+        log.delete_topic("out").unwrap();
+        wipe(&log, &note).unwrap();
+        assert_eq!(log.describe_topic("out").unwrap(), before);
+        wipe(&log, "out").unwrap();
+        assert!(log.describe_topic("out").is_err());
+    }
 }
