@@ -252,6 +252,7 @@ impl RecordQueue {
         self.partition_time = self.committed.metadata.partition_time;
         self.changed = false;
         self.paused = false;
+        self.known_drained = false;
     }
 
     /// Takes the queue out of its replay: it goes on at `offset`, live.
