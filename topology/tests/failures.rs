@@ -225,3 +225,21 @@ fn a_transaction_that_outgrows_the_log_is_split_until_it_fits() {
     assert_eq!(lens, expected);
     assert!(driver.metrics().unwrap().commits > 3);
 }
+
+#[test]
+fn an_aggregate_that_was_taken_out_by_a_panicking_closure_is_put_back() {
+    let builder = StreamsBuilder::new();
+    let reduced = builder.stream::<String, String>("in").group_by_key().reduce(
+        |old, new| {
+            assert!(new != "bad");
+            old + &new
+        },
+        "joined",
+    );
+    reduced.to_stream().to("out");
+    let config = config().processing_exception_handler(ErrorResponse::Skip);
+    let driver = TopologyTestDriver::with_config(&builder.build().unwrap(), config).unwrap();
+    pipe(&driver, &["a", "bad", "c"]).unwrap();
+    let rows = driver.store_rows::<String, String>("joined").unwrap();
+    assert_eq!(rows, [("k".to_owned(), "ac".to_owned(), 2)]);
+}

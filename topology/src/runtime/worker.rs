@@ -150,14 +150,17 @@ pub(crate) fn start(
         shared.set_state(StreamsState::Error);
         Error::NotRunning { operation: "the start", reason: format!("has no thread: {error}") }
     })?;
-    match when_opened.recv() {
-        Ok(Ok(waker)) => Ok(Worker { commands, waker, thread }),
-        Ok(Err(error)) => Err(error),
-        Err(_) => Err(Error::NotRunning {
+    let failed = match when_opened.recv() {
+        Ok(Ok(waker)) => return Ok(Worker { commands, waker, thread }),
+        Ok(Err(error)) => error,
+        Err(_) => Error::NotRunning {
             operation: "the start",
             reason: "has panicked while it started".to_owned(),
-        }),
-    }
+        },
+    };
+    // The status says how the thread ended when it has ended; a panic of it is in there.
+    let _ = thread.join();
+    Err(failed)
 }
 
 struct Run {
