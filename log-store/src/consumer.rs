@@ -147,10 +147,11 @@ impl LogConsumer {
                 let position = self.reset(&topic_partition, "the position is out of range")?;
                 let assigned = self.assigned.get_mut(turn).expect("it was there before");
                 assigned.position = position;
-                return partition.fetch(&mut assigned.cursor, position, limits);
+                partition.fetch(&mut assigned.cursor, position, limits)?
             }
             fetched => fetched?,
         };
+        let assigned = self.assigned.get_mut(turn).expect("it was there before");
         if let Some(next) = fetched.as_ref().and_then(RecordBatch::next_offset) {
             assigned.position = next;
         }

@@ -22,11 +22,17 @@ impl Engine {
             Durability::Interval(interval) => Some(interval),
             Durability::Sync | Durability::Os => None,
         };
-        let deadline = interval.map(|interval| self.clock.monotonic() + interval);
         let mut work = writer.work.lock();
+        let deadline = interval.map(|interval| work.synced_at + interval);
         loop {
             if work.stop {
                 return Task::Stop;
+            }
+            // First of all, so that no amount of other work puts it off.
+            let left = deadline.map(|deadline| deadline.saturating_sub(self.clock.monotonic()));
+            if left == Some(Duration::ZERO) {
+                work.synced_at = self.clock.monotonic();
+                return Task::SyncJournal;
             }
             if std::mem::take(&mut work.commit) {
                 return Task::Commit;
@@ -34,15 +40,9 @@ impl Engine {
             if std::mem::take(&mut work.checkpoint) {
                 return Task::Checkpoint;
             }
-            match deadline {
+            match left {
                 None => writer.work_came.wait(&mut work),
-                Some(deadline) => {
-                    let left: Duration = deadline.saturating_sub(self.clock.monotonic());
-                    if left.is_zero() {
-                        return Task::SyncJournal;
-                    }
-                    writer.work_came.wait_for(&mut work, left);
-                }
+                Some(left) => drop(writer.work_came.wait_for(&mut work, left)),
             }
         }
     }

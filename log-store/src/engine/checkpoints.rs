@@ -24,6 +24,8 @@ impl Engine {
         side: &mut JournalSide,
         clean: bool,
     ) -> Result<()> {
+        // After a failed sync a second one would say that all is well.
+        writer.check_poison()?;
         writer.bytes_since_checkpoint.store(0, Ordering::Relaxed);
         let mut partitions = Vec::new();
         for topic in self.topics() {
@@ -151,6 +153,7 @@ impl Engine {
         }
         self.drain(writer)?;
         let mut side = writer.journal.lock();
+        writer.check_poison()?;
         for partition in topics.iter().flat_map(|topic| &topic.partitions) {
             let active = Arc::clone(&partition.appender.lock().active);
             let trimmed = active.trim();

@@ -72,7 +72,8 @@ impl Engine {
     /// Waits until all that has been queued is committed.
     pub(crate) fn drain(&self, writer: &Writer) -> Result<()> {
         let ticket = writer.queue.lock().next_ticket;
-        self.wait(ticket)
+        self.wait(ticket)?;
+        writer.check_poison()
     }
 
     /// Sees to it that what is queued is committed although nobody waits for it.
@@ -122,6 +123,7 @@ impl Engine {
     fn write_group(&self, writer: &Writer, group: &[Pending]) -> Result<()> {
         let batches = || group.iter().flat_map(|pending| &pending.batches);
         let mut side = writer.journal.lock();
+        writer.check_poison()?;
         side.entry.begin();
         for placed in batches() {
             side.entry.add(&JournaledBatch {

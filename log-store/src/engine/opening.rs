@@ -82,9 +82,8 @@ impl Opening<'_> {
             opened.push((name.clone(), file.id, topic_config, partitions));
         }
         let mut report = RecoveryReport { clean: self.checkpoint.clean, ..Default::default() };
-        let mut journal = self.recover(&opened, &mut report)?;
+        let journal = self.recover(&opened, &mut report)?;
         let epoch = self.checkpoint.epoch + u32::from(!self.checkpoint.clean);
-        journal.begin_epoch(epoch);
         let published = Published::create(storage, &config.dir, self.store_id)?;
         let mut topics = BTreeMap::new();
         for (name, id, topic_config, partitions) in opened {
@@ -230,8 +229,7 @@ impl Opening<'_> {
         let config = self.config;
         let mark = self.checkpoint.journal;
         let path = journal_path(&config.dir);
-        let mut journal =
-            Journal::open(&*config.storage, &path, self.store_id, self.checkpoint.epoch, mark)?;
+        let mut journal = Journal::open(&*config.storage, &path, self.store_id, mark)?;
         if journal.capacity() != self.checkpoint.journal_bytes {
             let (found, known) = (journal.capacity(), self.checkpoint.journal_bytes);
             let reason = format!("it has {found} bytes, and the checkpoint says {known}");

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
@@ -106,6 +107,8 @@ pub(crate) struct Work {
     /// Whether there is such a thread.
     pub(crate) served: bool,
     pub(crate) checkpoint: bool,
+    /// When the journal was synced last behind the appends.
+    pub(crate) synced_at: Duration,
     /// Something is queued that nobody waits for yet.
     pub(crate) commit: bool,
     pub(crate) stop: bool,

@@ -2,15 +2,14 @@
 //!
 //! ```text
 //!  0 magic            u32 | 16 highest sequence known durable  u64
-//!  4 payload length   u32 | 24 log epoch                       u32
-//!  8 sequence         u64 | 28 crc32                           u32
-//!                         | 32 payload: for each batch topic id u64, partition u32,
+//!  4 payload length   u32 | 24 crc32                           u32
+//!  8 sequence         u64 | 28 payload: for each batch topic id u64, partition u32,
 //!                         |    length u32, and the batch as it goes to its segment
 //! ```
 //!
 //! Entries begin at multiples of 512 bytes. The checksum covers the store's id, the header and
-//! the payload, so that nothing of another store passes for an entry. The epoch counts the unclean
-//! stops: after one, sequence numbers of entries that were lost are used again.
+//! the payload, so that nothing of another store passes for an entry; sequence numbers are never
+//! used again, so that nothing of an earlier lap or life does.
 
 use crate::layout::Fields;
 use crate::types::PartitionId;
@@ -18,12 +17,12 @@ use crate::types::PartitionId;
 /// Every entry begins at a multiple of this: the unit that a disk writes whole.
 pub(crate) const ALIGNMENT: usize = 512;
 /// Bytes before the payload.
-pub(crate) const HEADER_BYTES: usize = 32;
+pub(crate) const HEADER_BYTES: usize = 28;
 /// Bytes before each batch.
 pub(crate) const BATCH_OVERHEAD: usize = 16;
 
 const MAGIC: u32 = 0x4857_4a45;
-const CRC: usize = 28;
+const CRC: usize = 24;
 
 /// A batch of an entry that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +38,6 @@ pub(crate) struct EntryHeader {
     pub(crate) payload_len: usize,
     pub(crate) sequence: u64,
     pub(crate) durable_sequence: u64,
-    pub(crate) epoch: u32,
     crc: u32,
 }
 
@@ -54,7 +52,6 @@ impl EntryHeader {
             payload_len: fields.u32()? as usize,
             sequence: fields.u64()?,
             durable_sequence: fields.u64()?,
-            epoch: fields.u32()?,
             crc: fields.u32()?,
         })
     }
@@ -112,13 +109,7 @@ impl EntryWriter {
     }
 
     /// Fills in the header and gives the bytes to write.
-    pub(crate) fn finish(
-        &mut self,
-        store_id: u128,
-        epoch: u32,
-        sequence: u64,
-        durable: u64,
-    ) -> &[u8] {
+    pub(crate) fn finish(&mut self, store_id: u128, sequence: u64, durable: u64) -> &[u8] {
         let payload_len = u32::try_from(self.buffer.len() - HEADER_BYTES)
             .expect("an entry is a part of the journal, which is shorter than 4 GiB");
         let (header, payload) = self.buffer.split_at_mut(HEADER_BYTES);
@@ -127,7 +118,6 @@ impl EntryWriter {
         fields.extend_from_slice(&payload_len.to_be_bytes());
         fields.extend_from_slice(&sequence.to_be_bytes());
         fields.extend_from_slice(&durable.to_be_bytes());
-        fields.extend_from_slice(&epoch.to_be_bytes());
         let crc = checksum(store_id, &fields, payload);
         fields.extend_from_slice(&crc.to_be_bytes());
         header.copy_from_slice(&fields);
@@ -159,7 +149,7 @@ mod tests {
         let mut writer = EntryWriter::default();
         writer.begin();
         BATCHES.iter().for_each(|batch| writer.add(batch));
-        writer.finish(store_id, 2, 5, 4).to_vec()
+        writer.finish(store_id, 5, 4).to_vec()
     }
 
     #[test]
@@ -167,7 +157,7 @@ mod tests {
         let bytes = entry(3);
         assert_eq!(bytes.len() % 512, 0);
         let header = EntryHeader::parse(&bytes).unwrap();
-        assert_eq!((header.epoch, header.sequence, header.durable_sequence), (2, 5, 4));
+        assert_eq!((header.sequence, header.durable_sequence), (5, 4));
         assert_eq!(header.aligned_len(), bytes.len());
         assert_eq!(batches(header.payload(3, &bytes).unwrap()).unwrap(), BATCHES);
     }

@@ -27,8 +27,6 @@ pub(crate) struct Journal {
     path: PathBuf,
     file: Arc<dyn StorageFile>,
     store_id: u128,
-    /// Entries of other epochs are none.
-    epoch: u32,
     capacity: u64,
     mark: JournalMark,
 }
@@ -48,12 +46,11 @@ impl Journal {
         storage: &dyn Storage,
         path: &Path,
         store_id: u128,
-        epoch: u32,
         mark: JournalMark,
     ) -> Result<Self> {
         let file = storage.open(path, OpenMode::Write).map_err(|e| Error::io("open", path, e))?;
         let capacity = file.size().map_err(|e| Error::io("read", path, e))?;
-        Ok(Self { path: path.to_owned(), file, store_id, epoch, capacity, mark })
+        Ok(Self { path: path.to_owned(), file, store_id, capacity, mark })
     }
 
     /// How long the file is.
@@ -87,11 +84,6 @@ impl Journal {
         self.mark.position + entry.aligned_len() as u64 <= self.capacity
     }
 
-    /// Writes entries of another epoch from now on.
-    pub(crate) fn begin_epoch(&mut self, epoch: u32) {
-        self.epoch = epoch;
-    }
-
     /// Goes back to the front. The caller has a checkpoint that says so, and that is durable.
     pub(crate) fn recycle(&mut self) {
         self.mark.position = 0;
@@ -105,7 +97,7 @@ impl Journal {
     /// Writes an entry, which fits, and returns its sequence number. It is not durable yet.
     pub(crate) fn write(&mut self, entry: &mut EntryWriter) -> Result<u64> {
         let JournalMark { position, sequence, durable_sequence } = self.mark;
-        let bytes = entry.finish(self.store_id, self.epoch, sequence, durable_sequence);
+        let bytes = entry.finish(self.store_id, sequence, durable_sequence);
         self.file.write(position, bytes).map_err(|e| Error::io("write", &self.path, e))?;
         self.mark.position += bytes.len() as u64;
         self.mark.sequence += 1;
@@ -148,29 +140,32 @@ impl Journal {
             self.mark.durable_sequence = self.mark.durable_sequence.max(header.durable_sequence);
             entries.push(bytes);
         }
-        let missing = self.mark.sequence;
-        let durable = self.durable_sequence_behind()?.max(self.mark.durable_sequence);
-        if durable >= missing {
-            return Err(Error::LostDurableData { path: self.path.clone(), sequence: missing });
+        let behind = self.look_behind()?;
+        if behind.durable.max(self.mark.durable_sequence) >= self.mark.sequence {
+            return Err(self.lost());
         }
+        // Entries that were cut off are still there: their numbers are not used again, or they
+        // would come back behind new ones.
+        self.mark.sequence = self.mark.sequence.max(behind.highest + 1);
         Ok(Replay { entries })
     }
 
-    /// The highest durable sequence that a whole entry behind the mark speaks of.
-    fn durable_sequence_behind(&self) -> Result<u64> {
-        let mut durable = 0;
+    /// What whole entries behind the mark say that are not of an earlier lap.
+    fn look_behind(&self) -> Result<Behind> {
+        let mut behind = Behind::default();
         let mut position = self.mark.position;
         while position + HEADER_BYTES as u64 <= self.capacity {
             let mut step = ALIGNMENT;
             if let Some((header, _)) = self.entry(position)?
                 && header.sequence > self.mark.sequence
             {
-                durable = durable.max(header.durable_sequence);
+                behind.durable = behind.durable.max(header.durable_sequence);
+                behind.highest = behind.highest.max(header.sequence);
                 step = header.aligned_len();
             }
             position += step as u64;
         }
-        Ok(durable)
+        Ok(behind)
     }
 
     /// The whole entry at `position`, if there is one: its header and its payload.
@@ -184,7 +179,7 @@ impl Journal {
         };
         let Some(header) = EntryHeader::parse(&read(HEADER_BYTES)?) else { return Ok(None) };
         let len = HEADER_BYTES + header.payload_len;
-        if len as u64 > available || header.epoch != self.epoch {
+        if len as u64 > available {
             return Ok(None);
         }
         let bytes = read(len)?;
@@ -193,6 +188,15 @@ impl Journal {
             (header, payload)
         }))
     }
+}
+
+/// What whole entries say that a replay did not reach.
+#[derive(Clone, Copy, Debug, Default)]
+struct Behind {
+    /// The highest sequence number that is known to be durable.
+    durable: u64,
+    /// The highest sequence number.
+    highest: u64,
 }
 
 /// Makes journal entries durable without holding the journal.
@@ -242,7 +246,7 @@ mod tests {
     const START: JournalMark = JournalMark { position: 0, sequence: 1, durable_sequence: 0 };
 
     fn journal(storage: &MemoryStorage, mark: JournalMark) -> Journal {
-        Journal::open(storage, Path::new(PATH), 42, 1, mark).unwrap()
+        Journal::open(storage, Path::new(PATH), 42, mark).unwrap()
     }
 
     fn write(journal: &mut Journal, value: &[u8], sync: bool) {
@@ -293,20 +297,16 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_were_lost_do_not_come_back_behind_new_ones_with_their_numbers() {
-        // A power cut tore the second of three entries, so that its number and the next are used
-        // again; the new second entry ends where the old third one begins.
-        let storage = filled(&[b"a", b"b", b"lost"], false);
-        damage(&storage, 512 + 20);
+    fn entries_that_were_lost_do_not_come_back_behind_a_new_one() {
+        // A power cut took the first of three entries. The next life begins where that one was,
+        // and its first entry ends where the old second one begins.
+        let storage = filled(&[b"gone", b"lost", b"lost"], false);
+        damage(&storage, 20);
         let mut recovered = journal(&storage, START);
-        assert_eq!(recovered.replay().unwrap().len(), 1);
-        recovered.begin_epoch(2);
+        assert_eq!(recovered.replay().unwrap().len(), 0);
         let mark = recovered.mark();
         write(&mut recovered, b"new", true);
-        let mut reader = Journal::open(&storage, Path::new(PATH), 42, 2, mark).unwrap();
-        let replay = reader.replay().unwrap();
-        let values: Vec<_> = replay.entries().flatten().map(|b| b.bytes.to_vec()).collect();
-        assert_eq!(values, [b"new"]);
+        assert_eq!(values(&storage, mark).unwrap(), [b"new"]);
     }
 
     #[test]

@@ -213,7 +213,7 @@ fn decode_all(
         if header.bytes_len > rest.len() && taken > 0 {
             break;
         }
-        if header.base_offset < least {
+        if header.base_offset < least || header.next_offset() <= from {
             return (taken, Some(Fault::Header("its offset is one of an earlier batch")));
         }
         let whole = records.len() + header.record_count as usize;
@@ -221,10 +221,9 @@ fn decode_all(
             break;
         }
         let before = records.len();
-        let decoded = header.verify(rest, place).and_then(|batch| {
-            let wanted = header.next_offset() > from;
-            if wanted { header.records(batch, taken, from, records) } else { Ok(()) }
-        });
+        let decoded = header
+            .verify(rest, place)
+            .and_then(|batch| header.records(batch, taken, from, records));
         if let Err(fault) = decoded {
             records.truncate(before);
             return (taken, Some(fault));

@@ -231,8 +231,12 @@ impl Inode {
     }
 
     fn sync(&mut self) {
-        self.durable.clone_from(&self.bytes);
-        self.pending.clear();
+        for change in std::mem::take(&mut self.pending) {
+            match change {
+                Change::Length(len) => self.durable.resize(len, 0),
+                Change::Write(position, bytes) => put(&mut self.durable, position, &bytes),
+            }
+        }
     }
 
     /// The disk never gets what was not synced, though readers still see it.
