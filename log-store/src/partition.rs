@@ -112,6 +112,7 @@ impl Partition {
     /// A partition over open segments, of which there is at least one.
     pub(crate) fn new(parts: PartitionParts) -> Self {
         let active = Arc::clone(parts.segments.last().expect("a partition has an active segment"));
+        let latest = parts.segments.iter().map(|segment| segment.append_time()).max();
         Self {
             topic_partition: parts.topic_partition,
             place: parts.place,
@@ -120,7 +121,7 @@ impl Partition {
             slot: parts.slot,
             appender: Mutex::new(Appender {
                 next: active.end(),
-                append_time: active.append_time(),
+                append_time: latest.unwrap_or_default(),
                 active,
                 closed: false,
                 builder: BatchBuilder::default(),

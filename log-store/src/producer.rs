@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use crate::engine::{Engine, Writer, check_size};
 use crate::error::{Error, Result};
 use crate::group::OffsetCommit;
@@ -21,12 +23,29 @@ use crate::types::TopicPartition;
 #[derive(Debug)]
 pub(crate) struct LogProducer {
     engine: Arc<Engine>,
-    /// Its `transactional.id`, and what proves that no other producer took it over.
-    identity: Option<(String, u64)>,
+    identity: Option<Identity>,
     transaction: Option<Transaction>,
     topics: HashMap<String, KnownTopic>,
     /// What the last send outside of a transaction waits for.
     last_ticket: Option<u64>,
+}
+
+/// A `transactional.id`, and what proves that no other producer took it over.
+#[derive(Debug)]
+struct Identity {
+    transactional_id: String,
+    epoch: u64,
+    /// The epoch of the newest producer with this id.
+    fence: Arc<Mutex<u64>>,
+}
+
+impl Identity {
+    fn check(&self, newest: u64) -> Result<()> {
+        if self.epoch == newest {
+            return Ok(());
+        }
+        Err(Error::Fenced { transactional_id: self.transactional_id.clone() })
+    }
 }
 
 #[derive(Debug)]
@@ -38,14 +57,19 @@ struct KnownTopic {
 impl LogProducer {
     pub(crate) fn new(engine: Arc<Engine>, config: &ProducerConfig) -> Result<Self> {
         let writer = engine.writer("producer")?;
-        let id = config.transactional_id.as_ref();
-        let identity = id.map(|id| (id.clone(), writer.fence(id)));
+        let identity = config.transactional_id.as_ref().map(|id| {
+            let fence = writer.fence(id);
+            let mut newest = fence.lock();
+            *newest += 1;
+            let epoch = *newest;
+            drop(newest);
+            Identity { transactional_id: id.clone(), epoch, fence }
+        });
         Ok(Self { engine, identity, transaction: None, topics: HashMap::new(), last_ticket: None })
     }
 
     fn check_fence(&self) -> Result<()> {
-        let Some((id, epoch)) = &self.identity else { return Ok(()) };
-        self.engine.writer("producer")?.check_fence(id, *epoch)
+        self.identity.as_ref().map_or(Ok(()), |identity| identity.check(*identity.fence.lock()))
     }
 
     fn open_transaction(&mut self, operation: &'static str) -> Result<&mut Transaction> {
@@ -76,6 +100,13 @@ impl LogProducer {
 impl Producer for LogProducer {
     fn send(&mut self, record: &ProducerRecord<'_>) -> Result<Receipt> {
         self.check_fence()?;
+        if self.identity.is_some() && self.transaction.is_none() {
+            // To write it at once would make a part of the work visible without the rest.
+            return Err(Error::InvalidState {
+                operation: "send",
+                reason: "a producer with a transactional.id writes in transactions only".to_owned(),
+            });
+        }
         let partition = self.choose(record)?;
         let content = Record {
             key: record.key,
@@ -145,10 +176,20 @@ impl Producer for LogProducer {
     }
 
     fn commit_transaction(&mut self) -> Result<()> {
-        self.check_fence()?;
         self.open_transaction("commit_transaction")?;
+        let fence = self.identity.as_ref().map(|identity| Arc::clone(&identity.fence));
+        // Held over the commit: who takes over waits for it, and then sees what it did.
+        let epoch = fence.as_ref().map(|fence| fence.lock());
+        if let (Some(identity), Some(epoch)) = (&self.identity, &epoch) {
+            identity.check(**epoch)?;
+        }
         let transaction = self.transaction.take().expect("just seen");
-        transaction.commit(&self.engine)
+        let committed = transaction.commit(&self.engine);
+        if committed.is_err() {
+            // A topic may have been deleted, and created anew since: look again.
+            self.topics.clear();
+        }
+        committed
     }
 
     fn abort_transaction(&mut self) -> Result<()> {

@@ -109,13 +109,15 @@ impl Published {
         Ok(Self { path, file, next_slot: AtomicU32::new(1) })
     }
 
-    /// A place for one more partition, which begins with `end`.
+    /// A place for one more partition, which begins with `end`. Partitions are added one at a time.
     pub(crate) fn add(&self, end: &PublishedEnd) -> Result<PublishedSlot> {
-        let slot = PublishedSlot(self.next_slot.fetch_add(1, Ordering::Relaxed));
+        let slot = PublishedSlot(self.next_slot.load(Ordering::Relaxed));
         let slots = (u64::from(slot.0) + 1).next_multiple_of(RESERVE_SLOTS) + 1;
         self.file
             .reserve(slots * SLOT_BYTES as u64)
             .map_err(|e| Error::io("reserve space in", &self.path, e))?;
+        // Taken only now: readers stop at the first slot that is empty.
+        self.next_slot.store(slot.0 + 1, Ordering::Relaxed);
         self.update(slot, end);
         Ok(slot)
     }

@@ -56,6 +56,16 @@ pub(crate) struct TopicFile {
     pub(crate) configs: BTreeMap<String, String>,
 }
 
+/// What a topic's file is called from its deletion on until all of the topic is gone.
+pub(crate) fn deleted_name(name: &TopicName) -> String {
+    format!("~{name}")
+}
+
+/// The topic that a file of such a name is of; none for other names.
+pub(crate) fn parse_deleted_name(file_name: &str) -> Option<TopicName> {
+    TopicName::new(file_name.strip_prefix('~')?).ok()
+}
+
 /// The folder of the topics' files.
 pub(crate) fn topics_dir(dir: &Path) -> PathBuf {
     dir.join("topics")
@@ -68,15 +78,16 @@ impl TopicFile {
         let topics = topics_dir(dir);
         let path = topics.join(name.as_str());
         // No topic can have this name, so no topic's file is in the way.
-        let fresh = topics.join("~new");
-        let written = storage.open(&fresh, OpenMode::Create).and_then(|file| {
+        let fresh = topics.join("~");
+        let file = storage.open(&fresh, OpenMode::Create).and_then(|file| {
             file.truncate(0)?;
             file.write(0, &bytes)?;
-            file.sync()?;
-            storage.rename(&fresh, &path)?;
-            storage.sync_dir(&topics)
+            Ok(file)
         });
-        written.map_err(|e| Error::io("write", &path, e))
+        let file = file.map_err(|e| Error::io("write", &fresh, e))?;
+        file.sync().map_err(|e| Error::io("sync", &fresh, e))?;
+        storage.rename(&fresh, &path).map_err(|e| Error::io("rename", &fresh, e))?;
+        storage.sync_dir(&topics).map_err(|e| Error::io("sync", &topics, e))
     }
 
     /// Reads the file of a topic.

@@ -120,12 +120,16 @@ impl BatchHeader {
     /// The batch's own bytes out of `bytes`, if both checksums match.
     pub(crate) fn verify<'a>(&self, bytes: &'a [u8], place: &Place) -> Result<&'a [u8], Fault> {
         let batch = bytes.get(..self.bytes_len).ok_or(Fault::Truncated)?;
-        let length = u32::try_from(self.bytes_len - LENGTH_OVERHEAD)
-            .map_err(|_| Fault::Header("length is past 4 GiB"))?;
-        if self.place != place.checksum(self.base_offset, length, self.crc) {
+        if !self.is_placed(place) {
             return Err(Fault::Place);
         }
         self.verify_body(batch)
+    }
+
+    /// Whether the header is whole and was written for this place.
+    pub(crate) fn is_placed(&self, place: &Place) -> bool {
+        let length = u32::try_from(self.bytes_len - LENGTH_OVERHEAD);
+        length.is_ok_and(|length| self.place == place.checksum(self.base_offset, length, self.crc))
     }
 
     /// The batch's own bytes out of `bytes`, if Kafka's checksum matches.

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use crate::config::TopicConfig;
-use crate::engine::opening::DELETED_SUFFIX;
-use crate::engine::partition_files::{create_partition_files, new_partition};
+use crate::engine::checkpoints::Kind;
+use crate::engine::partition_files::{
+    create_partition_files, new_partition, remove_if_there, remove_topic_folders,
+};
 use crate::engine::state::{Engine, Writer};
 use crate::error::{Error, Result};
 use crate::log::{NewTopic, Watermarks};
 use crate::partition::{Partition, partition_dir};
-use crate::topic::{Topic, TopicFile, topics_dir};
+use crate::topic::{Topic, TopicFile, deleted_name, topics_dir};
 use crate::types::{Offset, PartitionId, TopicName, TopicPartition};
 
 /// The most partitions that a topic may have: each is a folder and an open file.
@@ -30,6 +32,7 @@ impl Engine {
         }
         let config = Arc::new(TopicConfig::parse(&new.configs)?);
         let _admin = writer.admin.lock();
+        writer.check("create_topic")?;
         if self.topics.read().contains_key(&name) {
             return Err(Error::TopicExists { topic: name });
         }
@@ -38,31 +41,49 @@ impl Engine {
             side.next_topic_id += 1;
             side.next_topic_id - 1
         };
+        let file = TopicFile { id, partitions: new.partitions, configs: new.configs.clone() };
+        let topic = self.create_files(writer, &name, &file, &config);
+        let topic = topic.map_err(|error| writer.poison_after_sync(error))?;
+        // Before the first append, which nobody can make yet: what no checkpoint knows is empty
+        // after a crash.
+        let mut side = writer.journal.lock();
+        let written = self.checkpoint(writer, &mut side, Kind::WithTopic(&topic));
+        written.map_err(|error| writer.poison(&error))?;
+        self.topics.write().insert(name, Arc::new(topic));
+        Ok(())
+    }
+
+    fn create_files(
+        &self,
+        writer: &Writer,
+        name: &TopicName,
+        file: &TopicFile,
+        config: &Arc<TopicConfig>,
+    ) -> Result<Topic> {
         let storage = &*self.storage;
-        let numbers = (0..new.partitions).map(PartitionId::new);
+        // An earlier topic of this name may not be wholly gone; the new one must not go with it.
+        remove_if_there(storage, &topics_dir(&self.dir).join(deleted_name(name)))?;
+        let numbers = (0..file.partitions).map(PartitionId::new);
         let all: Vec<_> = numbers.map(|p| TopicPartition::new(name.clone(), p)).collect();
         for topic_partition in &all {
             create_partition_files(storage, &partition_dir(&self.dir, topic_partition))?;
         }
         storage.sync_dir(&self.dir).map_err(|e| Error::io("sync", &self.dir, e))?;
-        let file = TopicFile { id, partitions: new.partitions, configs: new.configs.clone() };
-        file.write(storage, &self.dir, &name)?;
-        let partitions = all
-            .into_iter()
-            .map(|tp| new_partition(self, &writer.published, tp, id, &config).map(Arc::new))
-            .collect::<Result<_>>()?;
-        let topic = Topic { name: name.clone(), id, config, partitions };
-        let mut side = writer.journal.lock();
-        self.topics.write().insert(name, Arc::new(topic));
-        // Before the first append: what no checkpoint knows is empty after a crash.
-        self.checkpoint(writer, &mut side, false).map_err(|error| writer.poison(&error))
+        file.write(storage, &self.dir, name)?;
+        let mut partitions = Vec::with_capacity(all.len());
+        for topic_partition in all {
+            let published = &writer.published;
+            let partition = new_partition(self, published, topic_partition, file.id, config)?;
+            partitions.push(Arc::new(partition));
+        }
+        Ok(Topic { name: name.clone(), id: file.id, config: Arc::clone(config), partitions })
     }
 
-    /// Deletes a topic. From the moment its file is gone, it does not come back.
+    /// Deletes a topic. From the moment its file has another name, it does not come back.
     pub(crate) fn delete_topic(&self, name: &str) -> Result<()> {
         let writer = self.writer("delete_topic")?;
-        writer.check("delete_topic")?;
         let _admin = writer.admin.lock();
+        writer.check("delete_topic")?;
         let topic = self.topic(name)?;
         let removals = self.offsets.removals(&topic.name);
         if !removals.is_empty() {
@@ -74,33 +95,24 @@ impl Engine {
         self.drain(writer)?;
         self.forget(writer, &topic).map_err(|error| writer.poison(&error))?;
         self.signal.notify();
-        for partition in &topic.partitions {
-            self.remove_dir(partition, topic.id)?;
-        }
-        Ok(())
+        remove_topic_folders(&*self.storage, &self.dir, &topic.name, topic.partition_count())
     }
 
     fn forget(&self, writer: &Writer, topic: &Topic) -> Result<()> {
         let topics = topics_dir(&self.dir);
-        let path = topics.join(topic.name.as_str());
+        let from = topics.join(topic.name.as_str());
+        let to = topics.join(deleted_name(&topic.name));
         let mut side = writer.journal.lock();
-        self.storage.remove(&path).map_err(|e| Error::io("remove", &path, e))?;
+        self.storage.rename(&from, &to).map_err(|e| Error::io("rename", &from, e))?;
         self.storage.sync_dir(&topics).map_err(|e| Error::io("sync", &topics, e))?;
         self.topics.write().remove(&topic.name);
-        self.checkpoint(writer, &mut side, false)
-    }
-
-    /// Removes a folder under a name that says so: if this is interrupted, the next open goes on.
-    fn remove_dir(&self, partition: &Partition, topic_id: u64) -> Result<()> {
-        let from = &partition.dir;
-        let to = self.dir.join(format!("{}.{topic_id}{DELETED_SUFFIX}", partition.topic_partition));
-        self.storage.rename(from, &to).map_err(|e| Error::io("rename", from, e))?;
-        self.storage.remove_dir(&to).map_err(|e| Error::io("remove", &to, e))
+        self.checkpoint(writer, &mut side, Kind::Plain)
     }
 
     /// Moves the log start offset up to `before` and drops the segments that lie wholly below.
     pub(crate) fn delete_records(&self, partition: &Partition, before: Offset) -> Result<()> {
         let writer = self.writer("delete_records")?;
+        let _admin = writer.admin.lock();
         writer.check("delete_records")?;
         let Watermarks { start, end } = partition.watermarks();
         if before > end {
@@ -114,7 +126,8 @@ impl Engine {
         let gone = {
             let mut side = writer.journal.lock();
             let gone = partition.take_segments_before_start();
-            self.checkpoint(writer, &mut side, false).map_err(|error| writer.poison(&error))?;
+            self.checkpoint(writer, &mut side, Kind::Plain)
+                .map_err(|error| writer.poison(&error))?;
             gone
         };
         if let Some(slot) = partition.slot {

@@ -12,6 +12,17 @@ use crate::error::{Error, Result};
 use crate::partition::{Appender, Partition};
 use crate::segment::{Segment, SegmentEnd, SegmentSpec};
 use crate::storage::OpenMode;
+use crate::topic::Topic;
+
+/// What a checkpoint is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind<'a> {
+    Plain,
+    /// It knows a topic that nobody else knows yet.
+    WithTopic(&'a Topic),
+    /// Nothing comes after it.
+    Close,
+}
 
 impl Engine {
     /// Makes the segments durable, says so in a checkpoint, and begins the journal anew.
@@ -22,13 +33,18 @@ impl Engine {
         &self,
         writer: &Writer,
         side: &mut JournalSide,
-        clean: bool,
+        kind: Kind<'_>,
     ) -> Result<()> {
         // After a failed sync a second one would say that all is well.
-        writer.check_poison()?;
+        writer.check_released()?;
         writer.bytes_since_checkpoint.store(0, Ordering::Relaxed);
         let mut partitions = Vec::new();
-        for topic in self.topics() {
+        let topics = self.topics();
+        let new = match kind {
+            Kind::WithTopic(topic) => Some(topic),
+            Kind::Plain | Kind::Close => None,
+        };
+        for topic in topics.iter().map(|topic| &**topic).chain(new) {
             for partition in &topic.partitions {
                 partitions.push(mark(partition)?);
             }
@@ -36,7 +52,7 @@ impl Engine {
         side.generation += 1;
         side.checkpoints.write(&Checkpoint {
             generation: side.generation,
-            clean,
+            clean: matches!(kind, Kind::Close),
             redo: match writer.durability {
                 Durability::Sync => Redo::SyncedJournal,
                 Durability::Interval(_) => Redo::Journal,
@@ -58,7 +74,7 @@ impl Engine {
         let writer = self.writer("checkpoint")?;
         writer.check("checkpoint")?;
         let mut side = writer.journal.lock();
-        self.checkpoint(writer, &mut side, false).map_err(|error| writer.poison(&error))
+        self.checkpoint(writer, &mut side, Kind::Plain).map_err(|error| writer.poison(&error))
     }
 
     /// Counts bytes that went past the journal, and sees to a checkpoint when it is due.
@@ -90,12 +106,17 @@ impl Engine {
         self.drain(writer)?;
         let mut side = writer.journal.lock();
         // First the new segment: if the disk is full, all is as it was.
-        let active = self.create_segment(partition, appender)?;
+        let active = self.create_segment(writer, partition, appender)?;
         let rolled = self.seal(writer, partition, appender, active, &mut side);
         rolled.map_err(|error| writer.poison(&error))
     }
 
-    fn create_segment(&self, partition: &Partition, appender: &Appender) -> Result<Arc<Segment>> {
+    fn create_segment(
+        &self,
+        writer: &Writer,
+        partition: &Partition,
+        appender: &Appender,
+    ) -> Result<Arc<Segment>> {
         let segment = Segment::open(
             &*self.storage,
             &partition.dir,
@@ -106,7 +127,8 @@ impl Engine {
         // A file of this name can only be left over from a roll that failed.
         segment.trim()?;
         let dir = &partition.dir;
-        self.storage.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))?;
+        let synced = self.storage.sync_dir(dir).map_err(|e| Error::io("sync", dir, e));
+        synced.map_err(|error| writer.poison_after_sync(error))?;
         Ok(Arc::new(segment))
     }
 
@@ -127,7 +149,7 @@ impl Engine {
         // The checkpoint comes before the first byte in the new segment, so that a segment that
         // no checkpoint knows never holds anything that was acknowledged; and before the
         // publication, so that other processes find the segment in the checkpoint.
-        self.checkpoint(writer, side, false)?;
+        self.checkpoint(writer, side, Kind::Plain)?;
         if let Some(slot) = partition.slot {
             writer.published.update(slot, &partition.published_end());
         }
@@ -137,12 +159,14 @@ impl Engine {
     /// Ends all writing, leaves every file at its exact length, and lets the next opener in.
     pub(crate) fn close(&self) -> Result<()> {
         let Ok(writer) = self.writer("close") else { return Ok(()) };
+        let _admin = writer.admin.lock();
         if !writer.begin_close() {
             return Ok(());
         }
         let closed = self.close_writer(writer);
+        // Somebody may be in the middle of a write, even after a failure.
+        writer.release(&mut writer.journal.lock());
         self.signal.notify();
-        writer.unlock();
         closed
     }
 
@@ -161,8 +185,8 @@ impl Engine {
             active.save_index(&*self.storage, &partition.place);
         }
         // Twice, so that both files say the same: losing either of them is then of no matter.
-        let written = self.checkpoint(writer, &mut side, true);
-        let written = written.and_then(|()| self.checkpoint(writer, &mut side, true));
+        let written = self.checkpoint(writer, &mut side, Kind::Close);
+        let written = written.and_then(|()| self.checkpoint(writer, &mut side, Kind::Close));
         written.map_err(|error| writer.poison(&error))
     }
 }

@@ -6,6 +6,7 @@ use parking_lot::MutexGuard;
 
 use crate::batch::BatchBuilder;
 use crate::config::Durability;
+use crate::engine::checkpoints::Kind;
 use crate::engine::state::{CommitQueue, Engine, Pending, Writer};
 use crate::error::{Error, Result};
 use crate::journal::{Journal, JournaledBatch};
@@ -123,7 +124,7 @@ impl Engine {
     fn write_group(&self, writer: &Writer, group: &[Pending]) -> Result<()> {
         let batches = || group.iter().flat_map(|pending| &pending.batches);
         let mut side = writer.journal.lock();
-        writer.check_poison()?;
+        writer.check_released()?;
         side.entry.begin();
         for placed in batches() {
             side.entry.add(&JournaledBatch {
@@ -133,7 +134,7 @@ impl Engine {
             });
         }
         if !side.journal.has_room(&side.entry) {
-            self.checkpoint(writer, &mut side, false)?;
+            self.checkpoint(writer, &mut side, Kind::Plain)?;
         }
         let side = &mut *side;
         side.journal.write(&mut side.entry)?;

@@ -11,7 +11,8 @@ use crate::checkpoint::{Checkpoint, CheckpointFiles, Redo};
 use crate::clock::Clock;
 use crate::config::{Durability, TopicConfig};
 use crate::engine::partition_files::{
-    OpenedPartition, create_partition_files, empty_mark, finish_partition, remove_unknown_segments,
+    OpenedPartition, create_partition_files, empty_mark, finish_partition, remove_if_there,
+    remove_topic_folders, remove_unknown_segments,
 };
 use crate::engine::recovery::{Recovering, RecoveryReport, apply};
 use crate::engine::state::{Engine, JournalSide, Side, Writer, WriterParts};
@@ -23,11 +24,8 @@ use crate::published::Published;
 use crate::segment::{Segment, SegmentEnd, SegmentId, SegmentSpec, scan};
 use crate::signal::Signal;
 use crate::storage::{OpenMode, Storage, StorageLock};
-use crate::topic::{Topic, TopicFile, topics_dir};
+use crate::topic::{Topic, TopicFile, deleted_name, parse_deleted_name, topics_dir};
 use crate::types::{Offset, PartitionId, TopicName, TopicPartition};
-
-/// What a folder that is on its way out is renamed to first.
-pub(super) const DELETED_SUFFIX: &str = "-delete";
 
 /// How to open a store.
 #[derive(Clone, Debug)]
@@ -39,6 +37,8 @@ pub(crate) struct EngineConfig {
     pub(crate) journal_bytes: u64,
     pub(crate) create: bool,
 }
+
+type TopicFiles = BTreeMap<TopicName, TopicFile>;
 
 /// A store that is being opened.
 pub(super) struct Opening<'a> {
@@ -55,22 +55,9 @@ impl Opening<'_> {
     ) -> Result<Engine> {
         let config = self.config;
         let storage = &*config.storage;
-        self.remove_deleted()?;
-        let mut files = BTreeMap::new();
-        for name in storage
-            .list(&topics_dir(&config.dir))
-            .map_err(|e| Error::io("list", &topics_dir(&config.dir), e))?
-        {
-            // A file that was not renamed to a topic's name in time is none.
-            if let Ok(topic) = TopicName::new(&name) {
-                files.insert(topic, TopicFile::read(storage, &config.dir, &name)?);
-            }
-        }
-        self.check_topic_files(&files)?;
-        let next_topic_id = files
-            .values()
-            .map(|file| file.id + 1)
-            .fold(self.checkpoint.next_topic_id, |next: u64, id| next.max(id));
+        let (files, deleted) = self.topic_files()?;
+        let ids = files.values().chain(deleted.values()).map(|file| file.id + 1);
+        let next_topic_id = ids.fold(self.checkpoint.next_topic_id, |next: u64, id| next.max(id));
         let mut opened = Vec::new();
         for (name, file) in &files {
             let topic_config = Arc::new(TopicConfig::parse(&file.configs)?);
@@ -85,14 +72,14 @@ impl Opening<'_> {
         let journal = self.recover(&opened, &mut report)?;
         let epoch = self.checkpoint.epoch + u32::from(!self.checkpoint.clean);
         let published = Published::create(storage, &config.dir, self.store_id)?;
-        let mut topics = BTreeMap::new();
+        let mut open = BTreeMap::new();
         for (name, id, topic_config, partitions) in opened {
             let partitions = partitions
                 .into_iter()
                 .map(|p| finish_partition(&config.dir, p, &topic_config, &published).map(Arc::new))
                 .collect::<Result<_>>()?;
             let topic = Topic { name: name.clone(), id, config: topic_config, partitions };
-            topics.insert(name, Arc::new(topic));
+            open.insert(name, Arc::new(topic));
         }
         let engine = Engine {
             storage: Arc::clone(&config.storage),
@@ -101,7 +88,7 @@ impl Opening<'_> {
             store_id: self.store_id,
             offsets: OffsetsCache::default(),
             signal: Signal::default(),
-            topics: RwLock::new(topics),
+            topics: RwLock::new(open),
             side: Side::Writer(Box::new(Writer::new(WriterParts {
                 durability: config.durability,
                 recovery: report,
@@ -121,31 +108,46 @@ impl Opening<'_> {
         };
         // Before anything is visible: a second crash finds what this recovery has made.
         engine.checkpoint_now()?;
+        self.finish_deletions(&files, &deleted)?;
         engine.load_offsets()?;
         Ok(engine)
     }
 
-    /// Refuses to forget a topic whose file is gone. After an unclean stop that may be a deletion
-    /// that was under way; after a close it is damage.
-    fn check_topic_files(&self, files: &BTreeMap<TopicName, TopicFile>) -> Result<()> {
-        let mut marks = self.checkpoint.partitions.iter();
-        let missing = marks.find(|mark| !files.values().any(|file| file.id == mark.topic_id));
-        match missing {
-            Some(mark) if self.checkpoint.clean => Err(Error::CorruptFile {
-                path: topics_dir(&self.config.dir),
-                reason: format!("the file of the topic with id {} is missing", mark.topic_id),
+    /// The files of the topics that there are, and of those whose deletion was under way.
+    fn topic_files(&self) -> Result<(TopicFiles, TopicFiles)> {
+        let (storage, dir) = (&*self.config.storage, &self.config.dir);
+        let (mut files, mut deleted) = (TopicFiles::new(), TopicFiles::new());
+        let topics = topics_dir(dir);
+        for name in storage.list(&topics).map_err(|e| Error::io("list", &topics, e))? {
+            // A file that was not renamed to a topic's name in time is none.
+            if let Some(topic) = parse_deleted_name(&name) {
+                deleted.insert(topic, TopicFile::read(storage, dir, &name)?);
+            } else if let Ok(topic) = TopicName::new(&name) {
+                files.insert(topic, TopicFile::read(storage, dir, &name)?);
+            }
+        }
+        // A topic whose file is gone is not forgotten: a deletion leaves one that says so.
+        let is_known = |id: &u64| files.values().chain(deleted.values()).any(|f| f.id == *id);
+        let mut ids = self.checkpoint.partitions.iter().map(|mark| mark.topic_id);
+        match ids.find(|id| !is_known(id)) {
+            None => Ok((files, deleted)),
+            Some(id) => Err(Error::CorruptFile {
+                path: topics,
+                reason: format!("the file of the topic with id {id} is missing"),
             }),
-            _ => Ok(()),
         }
     }
 
-    /// Finishes the removal of folders that were on their way out.
-    fn remove_deleted(&self) -> Result<()> {
+    /// Goes on where deletions of topics were interrupted.
+    fn finish_deletions(&self, files: &TopicFiles, deleted: &TopicFiles) -> Result<()> {
         let (storage, dir) = (&*self.config.storage, &self.config.dir);
-        let names = storage.list(dir).map_err(|e| Error::io("list", dir, e))?;
-        for name in names.iter().filter(|name| name.ends_with(DELETED_SUFFIX)) {
-            let path = dir.join(name);
-            storage.remove_dir(&path).map_err(|e| Error::io("remove", &path, e))?;
+        for (name, file) in deleted {
+            if files.contains_key(name) {
+                // It was created anew before the crash: the folders are the new one's.
+                remove_if_there(storage, &topics_dir(dir).join(deleted_name(name)))?;
+            } else {
+                remove_topic_folders(storage, dir, name, file.partitions)?;
+            }
         }
         Ok(())
     }
@@ -170,6 +172,7 @@ impl Opening<'_> {
         } else if !self.checkpoint.clean {
             self.check_unknown_segments(&dir, &place, &mark.segments)?;
         }
+        let active = mark.segments.last().map_or(SegmentId::first(Offset::ZERO), |spec| spec.id);
         let mut segments = Vec::new();
         for spec in &mark.segments {
             let interval = config.index_interval_bytes;
@@ -183,7 +186,12 @@ impl Opening<'_> {
                     reason: "the file is shorter than the checkpoint says".to_owned(),
                 });
             }
-            segment.load_index(storage, &place);
+            if self.checkpoint.clean || spec.id != active {
+                segment.load_index(storage, &place);
+            } else {
+                // It may speak of batches that the stop has taken.
+                segment.drop_index(storage)?;
+            }
             segments.push(Arc::new(segment));
         }
         Ok(OpenedPartition { topic_partition, place, start: mark.start, segments })

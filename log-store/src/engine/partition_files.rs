@@ -12,7 +12,8 @@ use crate::partition::{Partition, PartitionParts, partition_dir};
 use crate::published::{Published, PublishedEnd};
 use crate::segment::{Segment, SegmentEnd, SegmentId, SegmentSpec};
 use crate::storage::{OpenMode, Storage};
-use crate::types::{Offset, PartitionId, TopicPartition};
+use crate::topic::{deleted_name, topics_dir};
+use crate::types::{Offset, PartitionId, TopicName, TopicPartition};
 
 /// A partition as its files are, before it is open to anybody.
 pub(super) struct OpenedPartition {
@@ -53,6 +54,39 @@ pub(super) fn remove_unknown_segments(
         }
     }
     Ok(())
+}
+
+/// Removes a file, which may be gone already.
+pub(super) fn remove_if_there(storage: &dyn Storage, path: &Path) -> Result<()> {
+    match storage.remove(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("remove", path, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes what is left of a deleted topic, and last the file that says so. If this is
+/// interrupted, the next open goes on.
+pub(super) fn remove_topic_folders(
+    storage: &dyn Storage,
+    dir: &Path,
+    name: &TopicName,
+    partitions: u32,
+) -> Result<()> {
+    for number in 0..partitions {
+        let topic_partition = TopicPartition::new(name.clone(), PartitionId::new(number));
+        let path = partition_dir(dir, &topic_partition);
+        match storage.remove_dir(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", &path, error));
+            }
+            _ => {}
+        }
+    }
+    // The folders must not come back after the file that would have them removed is gone.
+    storage.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))?;
+    remove_if_there(storage, &topics_dir(dir).join(deleted_name(name)))
 }
 
 pub(super) fn finish_partition(

@@ -67,8 +67,9 @@ pub(crate) struct Writer {
     pub(super) work_came: Condvar,
     poison: OnceLock<Arc<str>>,
     closed: AtomicBool,
+    released: AtomicBool,
     lock: Mutex<Option<Box<dyn StorageLock>>>,
-    fences: Mutex<HashMap<String, u64>>,
+    fences: Mutex<HashMap<String, Arc<Mutex<u64>>>>,
 }
 
 /// What is on its way through the journal.
@@ -142,6 +143,7 @@ impl Writer {
             work_came: Condvar::new(),
             poison: OnceLock::new(),
             closed: AtomicBool::new(false),
+            released: AtomicBool::new(false),
             lock: Mutex::new(Some(parts.lock)),
             fences: Mutex::new(HashMap::new()),
         }
@@ -165,6 +167,14 @@ impl Writer {
         }
     }
 
+    /// Poisons the store if a sync has failed; other failures have left all as it was.
+    pub(super) fn poison_after_sync(&self, error: Error) -> Error {
+        match error {
+            Error::Io { operation: "sync", .. } => self.poison(&error),
+            error => error,
+        }
+    }
+
     /// Refuses all writes from now on: what is on disk is not known any more.
     pub(super) fn poison(&self, cause: &Error) -> Error {
         let mut text = cause.to_string();
@@ -183,20 +193,10 @@ impl Writer {
         self.transaction_bytes_max
     }
 
-    /// Makes the caller the one producer with this id, and returns what proves it.
-    pub(crate) fn fence(&self, transactional_id: &str) -> u64 {
+    /// The epoch of the newest producer with this id, for those who have it to share.
+    pub(crate) fn fence(&self, transactional_id: &str) -> Arc<Mutex<u64>> {
         let mut fences = self.fences.lock();
-        let epoch = fences.entry(transactional_id.to_owned()).or_default();
-        *epoch += 1;
-        *epoch
-    }
-
-    /// Refuses a producer whose id another one has taken over.
-    pub(crate) fn check_fence(&self, transactional_id: &str, epoch: u64) -> Result<()> {
-        if self.fences.lock().get(transactional_id) == Some(&epoch) {
-            return Ok(());
-        }
-        Err(Error::Fenced { transactional_id: transactional_id.to_owned() })
+        Arc::clone(fences.entry(transactional_id.to_owned()).or_default())
     }
 
     /// True for the first caller only.
@@ -204,9 +204,21 @@ impl Writer {
         !self.closed.swap(true, Ordering::AcqRel)
     }
 
-    /// Lets the next opener in.
-    pub(super) fn unlock(&self) {
+    /// Lets the next opener in. Nothing is written from now on: the caller has the journal
+    /// locked, and whoever locks it next is refused by [`check_released`](Self::check_released).
+    pub(super) fn release(&self, _side: &mut JournalSide) {
+        self.released.store(true, Ordering::Release);
         *self.lock.lock() = None;
+    }
+
+    /// Refuses to write after the next opener was let in. The journal is locked.
+    pub(super) fn check_released(&self) -> Result<()> {
+        self.check_poison()?;
+        if self.released.load(Ordering::Acquire) {
+            let reason = "the store is closed".to_owned();
+            return Err(Error::InvalidState { operation: "write", reason });
+        }
+        Ok(())
     }
 }
 

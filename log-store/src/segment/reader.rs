@@ -3,7 +3,7 @@
 use crate::batch::{BatchHeader, Fault, HEADER_BYTES, Place};
 use crate::error::{Error, Result};
 use crate::record::{RecordBatch, RecordSpans};
-use crate::segment::offset_index::IndexedBatch;
+use crate::segment::offset_index::{IndexedBatch, OffsetIndex};
 use crate::segment::position::SegmentEnd;
 use crate::segment::state::Segment;
 use crate::types::{Offset, Timestamp, TopicPartition};
@@ -29,7 +29,7 @@ impl Segment {
     ) -> Result<u32> {
         let relative = self.relative(offset);
         self.complete_index(place, topic_partition)?;
-        let mut at = self.index.read().index.lookup(relative);
+        let mut at = self.look_up(place, |index| index.lookup(relative))?;
         let end = self.end();
         while at.position < end.position {
             let (header, next) = self.batch(at, place, topic_partition)?;
@@ -51,14 +51,14 @@ impl Segment {
         topic_partition: &TopicPartition,
     ) -> Result<Option<Offset>> {
         self.complete_index(place, topic_partition)?;
-        let mut at = {
+        {
             let cache = self.index.read();
             let complete = cache.index.covered() >= self.end().position;
             if complete && cache.index.max_timestamp() < timestamp.as_millis() {
                 return Ok(None);
             }
-            cache.index.lookup_time(timestamp.as_millis())
-        };
+        }
+        let mut at = self.look_up(place, |index| index.lookup_time(timestamp.as_millis()))?;
         let end = self.end().position;
         while at.position < end {
             let (header, next) = self.batch(at, place, topic_partition)?;
@@ -113,6 +113,30 @@ impl Segment {
             }
         }
         Ok((None, position))
+    }
+
+    /// Asks the index, and drops it if it leads to anything but the batch that it speaks of: then
+    /// the way is from the start of the segment.
+    fn look_up(
+        &self,
+        place: &Place,
+        ask: impl Fn(&OffsetIndex) -> SegmentEnd,
+    ) -> Result<SegmentEnd> {
+        let at = ask(&self.index.read().index);
+        if at == SegmentEnd::default() {
+            return Ok(at);
+        }
+        let available = self.end().position.saturating_sub(at.position) as usize;
+        let head = self.bytes(at.position, HEADER_BYTES.min(available))?;
+        let expected = self.base() + u64::from(at.relative_offset);
+        let is_there = BatchHeader::parse(&head)
+            .is_ok_and(|header| header.base_offset == expected && header.is_placed(place));
+        if is_there {
+            return Ok(at);
+        }
+        tracing::warn!(path = %self.path().display(), "its index is wrong: rebuilding");
+        self.index.write().index = OffsetIndex::default();
+        Ok(SegmentEnd::default())
     }
 
     /// Takes the batches into the index that came since it was last complete, up to the first that

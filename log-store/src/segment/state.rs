@@ -268,6 +268,25 @@ impl Segment {
         }
     }
 
+    /// Removes the saved index, durably: it is not to come back when the segment has other batches.
+    pub(crate) fn drop_index(&self, storage: &dyn Storage) -> Result<()> {
+        let Some(dir) = self.path.parent() else { return Ok(()) };
+        let mut removed = false;
+        for kind in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
+            let path = dir.join(self.id.file_name(kind));
+            match storage.remove(&path) {
+                Ok(()) => removed = true,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::io("remove", &path, error)),
+            }
+        }
+        self.index.write().loaded = true;
+        if removed {
+            storage.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))?;
+        }
+        Ok(())
+    }
+
     /// Removes the files of a segment that no checkpoint knows any more.
     pub(crate) fn remove_files(&self, storage: &dyn Storage) -> Result<()> {
         let Some(dir) = self.path.parent() else { return Ok(()) };
