@@ -210,6 +210,15 @@ impl CheckpointFiles {
         Ok(files)
     }
 
+    /// Makes durable what is in both files: what a killed writer left may be in the page cache only.
+    pub(crate) fn sync(&self) -> Result<()> {
+        for Slot { path, file } in &self.slots {
+            let synced = file.as_ref().map_or(Ok(()), |file| file.sync());
+            synced.map_err(|e| Error::io("sync", path, e))?;
+        }
+        Ok(())
+    }
+
     /// Writes a checkpoint over the older one and makes it durable.
     pub(crate) fn write(&self, checkpoint: &Checkpoint) -> Result<()> {
         let [even, odd] = &self.slots;

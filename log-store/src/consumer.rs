@@ -180,20 +180,20 @@ impl LogConsumer {
 impl Consumer for LogConsumer {
     fn assign(&mut self, partitions: &[TopicPartition]) -> Result<()> {
         self.engine.refresh()?;
-        let mut assigned = Vec::with_capacity(partitions.len());
+        // First all that can fail, then the change.
+        let mut added: Vec<Assigned> = Vec::new();
         for topic_partition in partitions {
-            let known = self.assigned.iter().position(|a| a.topic_partition == *topic_partition);
-            assigned.push(match known {
-                Some(index) => self.assigned.swap_remove(index),
-                None => {
-                    self.engine.partition(topic_partition)?;
-                    let position = self.start(topic_partition)?;
-                    let topic_partition = topic_partition.clone();
-                    Assigned { topic_partition, position, cursor: None, paused: false }
-                }
-            });
+            let known = self.assigned.iter().chain(&added);
+            if known.map(|a| &a.topic_partition).any(|known| known == topic_partition) {
+                continue;
+            }
+            self.engine.partition(topic_partition)?;
+            let position = self.start(topic_partition)?;
+            let topic_partition = topic_partition.clone();
+            added.push(Assigned { topic_partition, position, cursor: None, paused: false });
         }
-        self.assigned = assigned;
+        self.assigned.retain(|assigned| partitions.contains(&assigned.topic_partition));
+        self.assigned.append(&mut added);
         Ok(())
     }
 

@@ -225,9 +225,9 @@ impl Error {
         let path = path.to_owned();
         let source = Arc::new(source);
         match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Self::DiskFull { path, source }
-            }
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => Self::DiskFull { path, source },
             _ => Self::Io { operation, path, source },
         }
     }

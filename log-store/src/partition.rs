@@ -40,8 +40,15 @@ pub(crate) struct Appender {
     pub(crate) append_time: Timestamp,
     /// Whether the topic was deleted or the store closed.
     pub(crate) closed: bool,
-    /// Where appends that go straight to the segment are encoded.
+    pub(crate) direct: DirectWrite,
+}
+
+/// What appends that go straight to the segment use again and again, so that they allocate
+/// nothing.
+#[derive(Debug, Default)]
+pub(crate) struct DirectWrite {
     pub(crate) builder: BatchBuilder,
+    pub(crate) publications: Vec<Publication>,
 }
 
 /// A batch with its place: what the journal makes durable and the segment takes up.
@@ -124,7 +131,7 @@ impl Partition {
                 append_time: latest.unwrap_or_default(),
                 active,
                 closed: false,
-                builder: BatchBuilder::default(),
+                direct: DirectWrite::default(),
             }),
             start: AtomicU64::new(parts.start.value()),
             segments: RwLock::new(parts.segments),
@@ -202,7 +209,7 @@ impl Partition {
         let mut from = from;
         while from < end {
             let mut at = match cursor.take() {
-                Some(cursor) if cursor.offset == from => cursor,
+                Some(cursor) if cursor.is_at(self, from) => cursor,
                 _ => self.seek(from)?,
             };
             let tp = &self.topic_partition;
@@ -249,7 +256,7 @@ impl Partition {
             Arc::clone(found.expect("a partition has an active segment"))
         };
         let position = segment.seek(offset, &self.place, &self.topic_partition)?;
-        Ok(Cursor { segment, offset, position })
+        Ok(Cursor { topic_id: self.place.topic_id, segment, offset, position })
     }
 
     fn is_active(&self, segment: &Arc<Segment>) -> bool {
@@ -260,9 +267,17 @@ impl Partition {
 /// Where a reader is, so that it need not look for the place again.
 #[derive(Clone, Debug)]
 pub(crate) struct Cursor {
+    /// A topic that was made anew has other segments, though the same name.
+    topic_id: u64,
     segment: Arc<Segment>,
     offset: Offset,
     position: u32,
+}
+
+impl Cursor {
+    fn is_at(&self, partition: &Partition, offset: Offset) -> bool {
+        self.offset == offset && self.topic_id == partition.place.topic_id
+    }
 }
 
 /// The folder of a partition in the store's folder.

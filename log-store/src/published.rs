@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use parking_lot::Mutex;
+
 use crate::error::{Error, Result};
 use crate::layout::{Fields, checked};
 use crate::segment::SegmentEnd;
@@ -78,6 +80,7 @@ pub(crate) struct Published {
     path: PathBuf,
     file: Arc<dyn StorageFile>,
     next_slot: AtomicU32,
+    writing: Mutex<()>,
 }
 
 /// A partition's place in the file.
@@ -106,7 +109,7 @@ impl Published {
             Ok(file)
         });
         let file = created.map_err(|e| Error::io("create", &path, e))?;
-        Ok(Self { path, file, next_slot: AtomicU32::new(1) })
+        Ok(Self { path, file, next_slot: AtomicU32::new(1), writing: Mutex::new(()) })
     }
 
     /// A place for one more partition, which begins with `end`. Partitions are added one at a time.
@@ -118,12 +121,15 @@ impl Published {
             .map_err(|e| Error::io("reserve space in", &self.path, e))?;
         // Taken only now: readers stop at the first slot that is empty.
         self.next_slot.store(slot.0 + 1, Ordering::Relaxed);
-        self.update(slot, end);
+        self.update(slot, || *end);
         Ok(slot)
     }
 
-    /// Publishes how far a partition goes now.
-    pub(crate) fn update(&self, slot: PublishedSlot, end: &PublishedEnd) {
+    /// Publishes how far a partition goes now. `end` is asked for under a lock, so that of two who
+    /// publish at once the later one knows more.
+    pub(crate) fn update(&self, slot: PublishedSlot, end: impl FnOnce() -> PublishedEnd) {
+        let _writing = self.writing.lock();
+        let end = end();
         let position = u64::from(slot.0) * SLOT_BYTES as u64;
         // The space is there, so what can fail is the disk; the readers of other processes then
         // see a little less, and the log itself does not depend on this file.
@@ -202,7 +208,7 @@ mod tests {
         let storage = MemoryStorage::new();
         let published = Published::create(&storage, Path::new(""), 9).unwrap();
         let slots: Vec<_> = (0..200).map(|p| published.add(&end(p, 0)).unwrap()).collect();
-        published.update(slots[150], &end(150, 12));
+        published.update(slots[150], || end(150, 12));
         let ends = read(&storage, 9).unwrap();
         assert_eq!(ends.len(), 200);
         assert_eq!((ends[150], ends[151]), (end(150, 12), end(151, 0)));

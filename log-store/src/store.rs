@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::Durability;
@@ -24,6 +25,8 @@ use crate::types::{Offset, Timestamp, TopicPartition};
 const JOURNAL_BYTES_MIN: u64 = 64 << 10;
 /// The largest journal.
 const JOURNAL_BYTES_MAX: u64 = 1 << 31;
+/// The longest interval of `Durability::Interval`.
+const INTERVAL_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// The journal of a store in memory.
 const MEMORY_JOURNAL_BYTES: u64 = 16 << 20;
 
@@ -141,6 +144,15 @@ impl LogStoreBuilder {
                 key: "journal.bytes".to_owned(),
                 value: self.journal_bytes.to_string(),
                 reason: format!("it is from {JOURNAL_BYTES_MIN} to {JOURNAL_BYTES_MAX}"),
+            });
+        }
+        if let Durability::Interval(interval) = self.durability
+            && (interval.is_zero() || interval > INTERVAL_MAX)
+        {
+            return Err(Error::InvalidConfig {
+                key: "durability".to_owned(),
+                value: format!("Interval({interval:?})"),
+                reason: format!("the interval is more than zero and at most {INTERVAL_MAX:?}"),
             });
         }
         let storage = self.storage.unwrap_or_else(|| Arc::new(FileStorage::new(self.reads)));

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::log::{NewTopic, Watermarks};
 use crate::partition::{Partition, partition_dir};
 use crate::topic::{Topic, TopicFile, deleted_name, topics_dir};
-use crate::types::{Offset, PartitionId, TopicName, TopicPartition};
+use crate::types::{CONSUMER_OFFSETS_TOPIC, Offset, PartitionId, TopicName, TopicPartition};
 
 /// The most partitions that a topic may have: each is a folder and an open file.
 const PARTITIONS_MAX: u32 = 100_000;
@@ -85,6 +85,12 @@ impl Engine {
         let _admin = writer.admin.lock();
         writer.check("delete_topic")?;
         let topic = self.topic(name)?;
+        if name == CONSUMER_OFFSETS_TOPIC {
+            return Err(Error::InvalidState {
+                operation: "delete_topic",
+                reason: format!("{name} holds the committed offsets of all groups"),
+            });
+        }
         let removals = self.offsets.removals(&topic.name);
         if !removals.is_empty() {
             self.commit_offsets(&removals)?;
@@ -131,7 +137,7 @@ impl Engine {
             gone
         };
         if let Some(slot) = partition.slot {
-            writer.published.update(slot, &partition.published_end());
+            writer.published.update(slot, || partition.published_end());
         }
         for segment in gone {
             segment.remove_files(&*self.storage)?;

@@ -7,7 +7,7 @@ use crate::config::{Durability, TopicConfig};
 use crate::engine::commit::place;
 use crate::engine::state::{Engine, Pending, Writer};
 use crate::error::{Error, Result};
-use crate::partition::{Appender, Partition};
+use crate::partition::{Appender, DirectWrite, Partition};
 use crate::record::Record;
 use crate::segment::Publication;
 use crate::types::{Offset, Timestamp};
@@ -53,51 +53,27 @@ impl Engine {
         self.check_open(writer, partition, &appender, "append")?;
         let first = appender.next_offset();
         let time = appender.tick(now);
-        let mut builder = std::mem::take(&mut appender.builder);
-        let mut written = Ok(0);
-        let config = &partition.config;
-        for_each_batch(records, config, time, &mut builder, |batch| {
-            if let Ok(bytes) = &mut written {
-                *bytes += batch.len();
-                let result = self.write_direct(writer, partition, &mut appender, batch);
-                if let Err(error) = result {
-                    written = Err(error);
-                }
-            }
-        });
-        appender.builder = builder;
-        drop(appender);
-        let bytes = written?;
-        self.signal.notify();
-        self.count_bytes(writer, bytes)?;
-        Ok(Appended { first, ticket: None })
-    }
-
-    fn write_direct(
-        &self,
-        writer: &Writer,
-        partition: &Partition,
-        appender: &mut Appender,
-        batch: &mut BatchBuilder,
-    ) -> Result<()> {
-        self.prepare(writer, partition, appender, batch.len(), batch.count().into())?;
-        let begin = appender.next;
-        let end = appender.end_after(batch.len(), batch.count()).expect("prepared just now");
-        batch.place(&partition.place, appender.next_offset());
-        match appender.active.write(begin.position, batch.bytes()) {
-            Ok(()) => {}
+        let bytes = records.iter().map(BatchBuilder::size_of).sum();
+        self.prepare(writer, partition, &mut appender, bytes, records.len() as u64)?;
+        let mut direct = std::mem::take(&mut appender.direct);
+        let written = write_batches(partition, &mut appender, &mut direct, records, time, writer);
+        appender.direct = direct;
+        let bytes = match written {
+            Ok(bytes) => bytes,
             // Nothing is published, and the next append begins at the same place.
             Err(error @ Error::DiskFull { .. }) => return Err(error),
             Err(error) => return Err(writer.poison(&error)),
+        };
+        for publication in &appender.direct.publications {
+            appender.active.publish(publication);
         }
-        appender.next = end;
-        let max_timestamp = batch.max_timestamp();
-        let append_time = appender.append_time;
-        appender.active.publish(&Publication { begin, end, max_timestamp, append_time });
         if let Some(slot) = partition.slot {
-            writer.published.update(slot, &partition.published_end());
+            writer.published.update(slot, || partition.published_end());
         }
-        Ok(())
+        drop(appender);
+        self.signal.notify();
+        self.count_bytes(writer, bytes)?;
+        Ok(Appended { first, ticket: None })
     }
 
     /// Queues for the journal, and publishes when that has it.
@@ -111,11 +87,15 @@ impl Engine {
         let config = &partition.config;
         let mut batches = Vec::new();
         let mut builder = BatchBuilder::default();
-        for_each_batch(records, config, now, &mut builder, |batch| {
+        let bytes_max = batch_bytes_max(writer, config);
+        for_each_batch(records, config, bytes_max, now, &mut builder, |batch| {
             batches.push(std::mem::take(batch));
         });
         let mut appender = partition.appender.lock();
         self.check_open(writer, partition, &appender, "append")?;
+        // For all of them: either all find room, or none is written.
+        let bytes = batches.iter().map(BatchBuilder::len).sum();
+        self.prepare(writer, partition, &mut appender, bytes, records.len() as u64)?;
         let first = appender.next_offset();
         let time = appender.tick(now);
         let mut ticket = None;
@@ -123,8 +103,6 @@ impl Engine {
             if config.append_time {
                 batch.seal(Some(time));
             }
-            let (bytes, count) = (batch.len(), batch.count());
-            self.prepare(writer, partition, &mut appender, bytes, count.into())?;
             let placed = place(partition, &mut appender, batch, time)?;
             ticket = Some(self.enqueue(writer, Pending { batches: vec![placed] }));
         }
@@ -152,17 +130,59 @@ pub(crate) fn check_size(
     Err(Error::RecordTooLarge { topic_partition, bytes, bytes_max, limit_name })
 }
 
-/// Encodes records into batches that stay within `max.message.bytes`, one after the other in the
+/// Encodes records and writes them behind the end of the active segment, which has room for them.
+/// They are not published yet: all of them are, or none.
+fn write_batches(
+    partition: &Partition,
+    appender: &mut Appender,
+    direct: &mut DirectWrite,
+    records: &[Record<'_>],
+    append_time: Timestamp,
+    writer: &Writer,
+) -> Result<usize> {
+    let config = &partition.config;
+    let bytes_max = batch_bytes_max(writer, config);
+    let start = appender.next;
+    let mut written = Ok(0);
+    direct.publications.clear();
+    let DirectWrite { builder, publications } = direct;
+    for_each_batch(records, config, bytes_max, append_time, builder, |batch| {
+        let Ok(bytes) = &mut written else { return };
+        *bytes += batch.len();
+        let begin = appender.next;
+        let end = appender.end_after(batch.len(), batch.count()).expect("prepared for all of them");
+        batch.place(&partition.place, appender.next_offset());
+        match appender.active.write(begin.position, batch.bytes()) {
+            Ok(()) => {
+                let max_timestamp = batch.max_timestamp();
+                publications.push(Publication { begin, end, max_timestamp, append_time });
+                appender.next = end;
+            }
+            Err(error) => written = Err(error),
+        }
+    });
+    if written.is_err() {
+        appender.next = start;
+    }
+    written
+}
+
+/// The largest batch: what the topic allows, and what the journal takes as one entry.
+fn batch_bytes_max(writer: &Writer, config: &TopicConfig) -> usize {
+    (config.message_bytes_max as usize).min(writer.transaction_bytes_max())
+}
+
+/// Encodes records into batches that stay within `bytes_max`, one after the other in the
 /// same builder, and hands out each when it is sealed.
 fn for_each_batch(
     records: &[Record<'_>],
     config: &TopicConfig,
+    bytes_max: usize,
     now: Timestamp,
     builder: &mut BatchBuilder,
     mut each: impl FnMut(&mut BatchBuilder),
 ) {
     let append_time = config.append_time.then_some(now);
-    let bytes_max = config.message_bytes_max as usize;
     builder.clear();
     for record in records {
         if builder.count() > 0 && builder.len() + BatchBuilder::size_of(record) > bytes_max {

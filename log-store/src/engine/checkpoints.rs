@@ -151,7 +151,7 @@ impl Engine {
         // publication, so that other processes find the segment in the checkpoint.
         self.checkpoint(writer, side, Kind::Plain)?;
         if let Some(slot) = partition.slot {
-            writer.published.update(slot, &partition.published_end());
+            writer.published.update(slot, || partition.published_end());
         }
         Ok(())
     }

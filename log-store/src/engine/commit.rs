@@ -115,7 +115,9 @@ impl Engine {
     }
 
     fn commit_group(&self, writer: &Writer, group: &[Pending]) -> Result<()> {
+        let unwinding = PoisonOnUnwind(writer);
         let committed = self.write_group(writer, group);
+        std::mem::forget(unwinding);
         committed.map_err(|error| writer.poison(&error))?;
         self.signal.notify();
         Ok(())
@@ -149,7 +151,7 @@ impl Engine {
         }
         for placed in batches() {
             if let Some(slot) = placed.partition.slot {
-                writer.published.update(slot, &placed.partition.published_end());
+                writer.published.update(slot, || placed.partition.published_end());
             }
         }
         Ok(())
@@ -215,6 +217,16 @@ pub(super) fn place(
     let segment = Arc::clone(&appender.active);
     let partition = Arc::clone(partition);
     Ok(PlacedBatch { partition, segment, begin, end, append_time, batch })
+}
+
+/// A panic in the middle of a commit must not leave the others waiting for its end.
+struct PoisonOnUnwind<'a>(&'a Writer);
+
+impl Drop for PoisonOnUnwind<'_> {
+    fn drop(&mut self) {
+        let reason = "the thread that was committing has panicked".to_owned();
+        self.0.poison(&Error::InvalidState { operation: "commit", reason });
+    }
 }
 
 /// As much of the queue as one entry may hold, and at least its first.

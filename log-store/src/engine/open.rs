@@ -21,12 +21,15 @@ pub(crate) fn create_or_open(config: EngineConfig) -> Result<Engine> {
     if exists.is_none() && !config.create {
         return Err(Error::NoStore { path: dir.clone() });
     }
-    create_store_dir(storage, dir)?;
+    storage.create_dir(dir).map_err(|e| Error::io("create", dir, e))?;
     let lock = lock(&config)?;
     // Only what is read under the lock counts.
     let store_id = match read_store_file(storage, dir)? {
         Some(store_id) => store_id,
-        None => create(&config)?,
+        None => {
+            check_empty(&config)?;
+            create(&config)?
+        }
     };
     let checkpoints = CheckpointFiles::open(storage, dir, OpenMode::Write)?;
     let checkpoint = checkpoints.read()?;
@@ -45,21 +48,21 @@ fn lock(config: &EngineConfig) -> Result<Box<dyn StorageLock>> {
     })
 }
 
-/// Makes the store's folder, and durable that it is there: each new folder is a name in another.
-fn create_store_dir(storage: &dyn Storage, dir: &Path) -> Result<()> {
-    let is_missing = |dir: &&Path| {
-        let listed = storage.list(dir);
-        listed.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+/// Refuses to begin a store where the remains of another lie: a new id would make all of its
+/// records unreadable. What an interrupted creation leaves behind holds no topic.
+fn check_empty(config: &EngineConfig) -> Result<()> {
+    let topics = topics_dir(&config.dir);
+    let names = match config.storage.list(&topics) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        names => names.map_err(|e| Error::io("list", &topics, e))?,
     };
-    let ancestors = dir.ancestors().filter(|dir| !dir.as_os_str().is_empty());
-    let missing: Vec<&Path> = ancestors.take_while(is_missing).collect();
-    storage.create_dir(dir).map_err(|e| Error::io("create", dir, e))?;
-    for created in missing {
-        let parent = created.parent().unwrap_or(Path::new(""));
-        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        storage.sync_dir(parent).map_err(|e| Error::io("sync", parent, e))?;
+    if names.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    Err(Error::CorruptFile {
+        path: config.dir.join("store"),
+        reason: "it is missing, and the folder holds topics".to_owned(),
+    })
 }
 
 fn create(config: &EngineConfig) -> Result<u128> {
@@ -85,8 +88,22 @@ fn create(config: &EngineConfig) -> Result<u128> {
     })?;
     // All of it is there before the file that says so.
     storage.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))?;
+    sync_ancestors(storage, dir)?;
     write_store_file(storage, dir, store_id)?;
     Ok(store_id)
+}
+
+/// Makes the name of the store's folder durable, and of those above it: any of them may be new.
+fn sync_ancestors(storage: &dyn Storage, dir: &Path) -> Result<()> {
+    for parent in dir.ancestors().skip(1) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        match storage.sync_dir(parent) {
+            // A folder that this user cannot open is none that this process made.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => break,
+            synced => synced.map_err(|e| Error::io("sync", parent, e))?,
+        }
+    }
+    Ok(())
 }
 
 /// Tells stores apart; nothing depends on it being hard to guess. The standard library's hasher

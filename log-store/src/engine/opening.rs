@@ -55,6 +55,11 @@ impl Opening<'_> {
     ) -> Result<Engine> {
         let config = self.config;
         let storage = &*config.storage;
+        // What this open builds on must not go with the next power cut.
+        checkpoints.sync()?;
+        for dir in [&topics_dir(&config.dir), &config.dir] {
+            storage.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))?;
+        }
         let (files, deleted) = self.topic_files()?;
         let ids = files.values().chain(deleted.values()).map(|file| file.id + 1);
         let next_topic_id = ids.fold(self.checkpoint.next_topic_id, |next: u64, id| next.max(id));
@@ -263,7 +268,9 @@ impl Opening<'_> {
                 );
             }
         }
-        let same_boot = config.storage.boot_id().unwrap_or_default() == self.checkpoint.boot_id;
+        // Where nothing tells one start of the machine from another, it counts as another.
+        let boot_id = config.storage.boot_id().filter(|id| !id.is_empty());
+        let same_boot = boot_id.is_some_and(|id| id == self.checkpoint.boot_id);
         let replay = journal.replay()?;
         match (self.checkpoint.redo, same_boot) {
             (redo @ (Redo::Journal | Redo::SyncedJournal), _) => {

@@ -46,12 +46,17 @@ pub(super) fn remove_unknown_segments(
     known: &[SegmentId],
 ) -> Result<()> {
     let names = storage.list(dir).map_err(|e| Error::io("list", dir, e))?;
+    let mut removed = false;
     for name in names {
         let Some((id, _)) = SegmentId::parse_file_name(&name) else { continue };
         if !known.contains(&id) {
             let path = dir.join(&name);
             storage.remove(&path).map_err(|e| Error::io("remove", &path, e))?;
+            removed = true;
         }
+    }
+    if removed {
+        storage.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))?;
     }
     Ok(())
 }

@@ -19,6 +19,9 @@ const RESERVE_BYTES_MIN: u64 = 64 << 10;
 /// The largest step by which a segment's space grows.
 const RESERVE_BYTES_MAX: u64 = 16 << 20;
 
+/// No end of a segment: what was synced is not known.
+const NOT_SYNCED: u64 = u64::MAX;
+
 /// An open segment. Writers extend it beyond its published end; readers stay below.
 #[derive(Debug)]
 pub(crate) struct Segment {
@@ -221,6 +224,8 @@ impl Segment {
         if self.file_len()? != len {
             self.file.truncate(len).map_err(|e| Error::io("truncate", &self.path, e))?;
             self.reserved.store(len, Ordering::Release);
+            // The cut is to be durable before anything is written behind it.
+            self.synced.store(NOT_SYNCED, Ordering::Release);
         }
         Ok(())
     }

@@ -128,11 +128,14 @@ impl SimulatedStorage {
                 inode.lose_power(odds, &mut choose);
             }
         }
-        state.durable_names = state.names.clone();
-        state.pending_names.clear();
-        for inode in &mut state.inodes {
-            inode.durable = inode.bytes.clone();
-            inode.pending.clear();
+        if kind == CrashKind::PowerCut {
+            // What is there now is on the disk; after a kill it may still be in the page cache.
+            state.durable_names = state.names.clone();
+            state.pending_names.clear();
+            for inode in &mut state.inodes {
+                inode.durable = inode.bytes.clone();
+                inode.pending.clear();
+            }
         }
         Self { state: Arc::new(Mutex::new(state)) }
     }
@@ -446,7 +449,10 @@ impl StorageFile for SimulatedFile {
     fn sync(&self) -> io::Result<()> {
         let mut state = self.state.lock();
         if let Err(error) = state.call() {
-            state.inode(self.inode).fail_sync();
+            // A process that is gone for good does not see what its sync would have said.
+            if state.fault.is_some_and(|fault| !fault.from_then_on) {
+                state.inode(self.inode).fail_sync();
+            }
             return Err(error);
         }
         state.inode(self.inode).sync();

@@ -1,0 +1,900 @@
+//! Bugs that were there once, each with its story. They are found on a file system that loses power,
+//! fails at a chosen call or stops a thread there.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "helpers of tests"
+)]
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_log_store::*;
+
+fn tp(topic: &str, n: u32) -> TopicPartition {
+    TopicPartition::new(TopicName::new(topic).unwrap(), PartitionId::new(n))
+}
+fn sim(storage: &SimulatedStorage, d: Durability) -> Result<LogStore, Error> {
+    LogStore::builder("store")
+        .storage(Arc::new(storage.clone()) as Arc<dyn Storage>)
+        .clock(Arc::new(ManualClock::new(Timestamp::from_millis(0))))
+        .durability(d)
+        .journal_bytes(64 << 10)
+        .housekeeping(false)
+        .create(true)
+        .open()
+}
+fn put(store: &LogStore, t: &TopicPartition, v: &str) -> Result<Offset, Error> {
+    store.append(t, &Record::value(v.as_bytes()))
+}
+fn strings(batches: &[RecordBatch]) -> Vec<String> {
+    batches
+        .iter()
+        .flat_map(RecordBatch::iter)
+        .map(|r| String::from_utf8(r.value.unwrap_or(b"null").to_vec()).unwrap())
+        .collect()
+}
+fn values(store: &LogStore, t: &TopicPartition) -> Vec<String> {
+    let w = store.watermarks(t).unwrap();
+    strings(&store.fetch(t, w.start, usize::MAX).unwrap())
+}
+
+/// A failed sync of a segment is retried by close, which then declares the store clean.
+#[test]
+fn close_after_a_failed_sync_keeps_what_was_acknowledged() {
+    for skip in 0..40 {
+        let storage = SimulatedStorage::new();
+        let store = sim(&storage, Durability::Sync).unwrap();
+        store.create_topic(&NewTopic::new("t")).unwrap();
+        put(&store, &tp("t", 0), "acknowledged").unwrap();
+        // One call fails, once, while another topic is created.
+        let at = storage.calls() + 1 + skip;
+        storage.set_fault(Some(CallFault { at, from_then_on: false, kind: io::ErrorKind::Other }));
+        let created = store.create_topic(&NewTopic::new("other"));
+        storage.set_fault(None);
+        let closed = store.close();
+        drop(store);
+        let storage = storage.crash(CrashKind::PowerCut, |n| if n == 5 { 0 } else { n - 1 });
+        let store = sim(&storage, Durability::Sync);
+        let store = store.unwrap_or_else(|e| panic!("call +{skip}: {e}"));
+        assert_eq!(
+            values(&store, &tp("t", 0)),
+            ["acknowledged"],
+            "call +{skip} {created:?} {closed:?}"
+        );
+    }
+}
+
+/// An entry of an earlier life is replayed behind a new one.
+#[test]
+fn no_entry_of_an_earlier_life_comes_back() {
+    for d in [Durability::Interval(Duration::from_secs(1)), Durability::Os] {
+        let storage = SimulatedStorage::new();
+        let store = sim(&storage, d).unwrap();
+        store.create_topic(&NewTopic::new("t")).unwrap();
+        let tx = |store: &LogStore, v: &str| {
+            let mut p =
+                store.producer(&ProducerConfig { transactional_id: Some("p".into()) }).unwrap();
+            p.begin_transaction().unwrap();
+            drop(
+                p.send(&ProducerRecord { value: Some(v.as_bytes()), ..ProducerRecord::to("t") })
+                    .unwrap(),
+            );
+            p.commit_transaction().unwrap();
+        };
+        for n in 0..3 {
+            tx(&store, &format!("old {n}"));
+        }
+        std::mem::forget(store);
+        // Of the unsynced sectors all survive but the first one of the journal.
+        let journal = Path::new("store/journal/journal.0");
+        assert!(storage.contents(journal).is_some());
+        // find a way: names survive (0), odds 4 (all) except first pending sector => scripted
+        for lost in 0..60 {
+            let mut calls = 0;
+            let cut = storage.crash(CrashKind::PowerCut, |n| {
+                if n == 5 {
+                    return 4;
+                }
+                if n == 4 {
+                    calls += 1;
+                    return if calls - 1 == lost { 4 } else { 0 };
+                }
+                0
+            });
+            let again = match sim(&cut, d) {
+                Ok(s) => s,
+                Err(e) => panic!("{e}"),
+            };
+            if !values(&again, &tp("t", 0)).is_empty() {
+                continue;
+            }
+            tx(&again, "new 0");
+            assert_eq!(values(&again, &tp("t", 0)), ["new 0"]);
+            std::mem::forget(again);
+            let killed = cut.crash(CrashKind::Kill, |_| 0);
+            let last = sim(&killed, d).unwrap();
+            assert_eq!(values(&last, &tp("t", 0)), ["new 0"], "{d:?} lost {lost}");
+        }
+    }
+}
+
+/// After a reset the position stays behind what was returned.
+#[test]
+fn an_out_of_range_position_delivers_each_record_once() {
+    let store = LogStore::in_memory().unwrap();
+    store.create_topic(&NewTopic::new("t")).unwrap();
+    let t = tp("t", 0);
+    for n in 0..10 {
+        put(&store, &t, &n.to_string()).unwrap();
+    }
+    store.delete_records(&t, Offset::new(5)).unwrap();
+    let mut c = store
+        .consumer(&ConsumerConfig {
+            auto_offset_reset: AutoOffsetReset::Earliest,
+            ..Default::default()
+        })
+        .unwrap();
+    c.assign(std::slice::from_ref(&t)).unwrap();
+    c.seek(&t, Offset::new(2)).unwrap();
+    let mut seen = strings(&c.poll(Duration::ZERO).unwrap());
+    seen.extend(strings(&c.poll(Duration::ZERO).unwrap()));
+    assert_eq!(seen, ["5", "6", "7", "8", "9"]);
+}
+
+/// Interval never syncs while sends keep the housekeeping thread busy.
+#[test]
+fn interval_syncs_under_load() {
+    let storage = SimulatedStorage::new();
+    let store = LogStore::builder("store")
+        .storage(Arc::new(storage.clone()))
+        .durability(Durability::Interval(Duration::from_millis(10)))
+        .journal_bytes(64 << 20)
+        .create(true)
+        .open()
+        .unwrap();
+    store.create_topic(&NewTopic::new("t")).unwrap();
+    let mut p = store.producer(&ProducerConfig::default()).unwrap();
+    let started = std::time::Instant::now();
+    let mut sent = 0;
+    while started.elapsed() < Duration::from_millis(700) {
+        drop(p.send(&ProducerRecord { value: Some(b"x"), ..ProducerRecord::to("t") }).unwrap());
+        sent += 1;
+    }
+    let cut = storage.crash(CrashKind::PowerCut, |n| n - 1 - (n == 5) as usize * 4);
+    let again = sim(&cut, Durability::Sync).unwrap();
+    let left = again.watermarks(&tp("t", 0)).unwrap().end;
+    println!("sent {sent}, left {left}");
+    assert!(left.value() > sent / 4, "of {sent} sent in 700 ms, {left} are durable");
+}
+
+/// An index of a lost life is trusted.
+#[test]
+fn an_index_of_a_lost_life_is_not_used() {
+    for skip in 1..60 {
+        let storage = SimulatedStorage::new();
+        let d = Durability::Os;
+        let store = sim(&storage, d).unwrap();
+        store.create_topic(&NewTopic::new("t").config("index.interval.bytes", "200")).unwrap();
+        let t = tp("t", 0);
+        for n in 0..50 {
+            put(&store, &t, &format!("old {n} {}", "x".repeat(200))).unwrap();
+        }
+        let at = storage.calls() + skip;
+        storage.set_fault(Some(CallFault { at, from_then_on: true, kind: io::ErrorKind::Other }));
+        let closed = store.close();
+        std::mem::forget(store);
+        if closed.is_ok() {
+            break;
+        }
+        // everything unsynced survives
+        let storage = storage.crash(CrashKind::PowerCut, |n| if n == 5 { 4 } else { 0 });
+        let store = sim(&storage, d).unwrap();
+        if !values(&store, &t).is_empty() {
+            std::mem::forget(store);
+            continue;
+        }
+        let expected: Vec<_> = (0..400).map(|n| format!("new {n}")).collect();
+        for v in &expected {
+            put(&store, &t, v).unwrap();
+        }
+        store.create_topic(&NewTopic::new("other")).unwrap(); // a checkpoint
+        std::mem::forget(store);
+        let storage = storage.crash(CrashKind::Kill, |_| 0);
+        let store = sim(&storage, d).unwrap();
+        for from in 0..400 {
+            let got = strings(
+                &store
+                    .fetch(&t, Offset::new(from), 100)
+                    .unwrap_or_else(|e| panic!("close died at call {skip}, from {from}: {e}")),
+            );
+            assert_eq!(
+                got.first(),
+                Some(&expected[from as usize]),
+                "close died at call {skip}, from {from}"
+            );
+        }
+    }
+}
+
+/// A flipped base offset makes records vanish without an error.
+#[test]
+fn a_damaged_base_offset_is_reported_from_every_offset() {
+    let dir = tempfile::tempdir().unwrap();
+    let t = tp("t", 0);
+    let store = LogStore::create(dir.path()).unwrap();
+    store.create_topic(&NewTopic::new("t")).unwrap();
+    for n in 0..12 {
+        put(&store, &t, &n.to_string()).unwrap();
+    }
+    drop(store);
+    let path = dir.path().join("t-0/00000000000000000000.log");
+    let mut bytes = std::fs::read(&path).unwrap();
+    // find the batch with base offset 8
+    let mut at = 0;
+    loop {
+        let base = i64::from_be_bytes(bytes[at..at + 8].try_into().unwrap());
+        if base == 8 {
+            break;
+        }
+        at += 12 + i32::from_be_bytes(bytes[at + 8..at + 12].try_into().unwrap()) as usize;
+    }
+    bytes[at + 7] ^= 8;
+    std::fs::write(&path, &bytes).unwrap();
+    let store = LogStore::open(dir.path()).unwrap();
+    let got = store.fetch(&t, Offset::new(8), usize::MAX);
+    assert!(got.is_err(), "{:?}", strings(&got.unwrap()));
+}
+
+/// One append grows the journal.
+#[test]
+fn no_append_grows_the_journal() {
+    let storage = SimulatedStorage::new();
+    let store = sim(&storage, Durability::Sync).unwrap();
+    store.create_topic(&NewTopic::new("t")).unwrap();
+    let value = vec![7; 4000];
+    let records: Vec<_> = (0..100).map(|_| Record::value(&value)).collect();
+    store.append_batch(&tp("t", 0), &records).unwrap();
+    let len = storage.contents(Path::new("store/journal/journal.0")).unwrap().len();
+    assert_eq!(len, 64 << 10);
+}
+
+/// A store without its `store` file is wiped by `create`.
+#[test]
+fn a_store_that_lost_its_id_is_not_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let t = tp("t", 0);
+    let store = LogStore::create(dir.path()).unwrap();
+    store.create_topic(&NewTopic::new("t")).unwrap();
+    put(&store, &t, "precious").unwrap();
+    if std::env::var("PARITY").is_ok() {
+        store.create_topic(&NewTopic::new("u")).unwrap();
+    }
+    drop(store);
+    let size = || std::fs::metadata(dir.path().join("t-0/00000000000000000000.log")).unwrap().len();
+    let before = size();
+    std::fs::remove_file(dir.path().join("store")).unwrap();
+    let opened = LogStore::create(dir.path());
+    println!("{:?}", opened.as_ref().map(|s| s.watermarks(&t)));
+    println!("{:?}", opened.as_ref().map(|s| s.fetch(&t, Offset::ZERO, 1000)));
+    assert_eq!(size(), before, "the segment was removed; opened: {}", opened.is_ok());
+    assert!(opened.is_err(), "the store got a new id: nothing of it can be read any more");
+}
+
+/// Deleting a topic hangs once the offsets topic was deleted.
+#[test]
+fn deleting_the_offsets_topic_does_not_lock_up_the_store() {
+    let (done, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let store = LogStore::in_memory().unwrap();
+        store.create_topic(&NewTopic::new("t")).unwrap();
+        put(&store, &tp("t", 0), "x").unwrap();
+        store.alter_group_offsets("g", &[(tp("t", 0), Some(Offset::new(1)))]).unwrap();
+        if store.delete_topic("__consumer_offsets").is_ok() {
+            store.delete_topic("t").unwrap();
+        }
+        done.send(()).unwrap();
+        std::mem::forget(store);
+    });
+    wait.recv_timeout(Duration::from_secs(5)).expect("hangs");
+}
+/// What had been committed before hid what was committed after the topic was made anew.
+#[test]
+fn commits_after_the_offsets_topic_was_deleted_stand() {
+    let store = LogStore::in_memory().unwrap();
+    store.create_topic(&NewTopic::new("t")).unwrap();
+    for _ in 0..9 {
+        put(&store, &tp("t", 0), "x").unwrap();
+    }
+    for n in 0..5 {
+        store.alter_group_offsets("g", &[(tp("t", 0), Some(Offset::new(n)))]).unwrap();
+    }
+    if store.delete_topic("__consumer_offsets").is_err() {
+        return;
+    }
+    store.alter_group_offsets("g", &[(tp("t", 0), Some(Offset::new(7)))]).unwrap();
+    assert_eq!(store.group_offsets("g").unwrap()[&tp("t", 0)].offset, Offset::new(7));
+}
+
+/// An assignment that failed in the middle had lost the partitions that it took over.
+#[test]
+fn a_failed_assign_changes_nothing() {
+    let store = LogStore::in_memory().unwrap();
+    store.create_topic(&NewTopic::new("t").partitions(2)).unwrap();
+    put(&store, &tp("t", 0), "x").unwrap();
+    let mut c = store
+        .consumer(&ConsumerConfig {
+            auto_offset_reset: AutoOffsetReset::Earliest,
+            ..Default::default()
+        })
+        .unwrap();
+    c.assign(&[tp("t", 0)]).unwrap();
+    c.assign(&[tp("t", 0), tp("t", 7)]).unwrap_err();
+    assert_eq!(c.assignment(), [tp("t", 0)]);
+}
+/// A partition that was named twice was read twice.
+#[test]
+fn a_partition_assigned_twice_is_read_once() {
+    let store = LogStore::in_memory().unwrap();
+    store.create_topic(&NewTopic::new("t")).unwrap();
+    put(&store, &tp("t", 0), "x").unwrap();
+    let mut c = store
+        .consumer(&ConsumerConfig {
+            auto_offset_reset: AutoOffsetReset::Earliest,
+            ..Default::default()
+        })
+        .unwrap();
+    c.assign(&[tp("t", 0), tp("t", 0)]).unwrap();
+    assert_eq!(strings(&c.poll(Duration::ZERO).unwrap()), ["x"]);
+}
+
+/// A transactional producer went on with a topic that was gone.
+#[test]
+fn a_transactional_producer_finds_a_topic_that_was_made_anew() {
+    let store = LogStore::in_memory().unwrap();
+    store.create_topic(&NewTopic::new("t")).unwrap();
+    let mut p = store.producer(&ProducerConfig { transactional_id: Some("p".into()) }).unwrap();
+    let one = |p: &mut Box<dyn Producer>| {
+        p.begin_transaction()?;
+        drop(p.send(&ProducerRecord { value: Some(b"v"), ..ProducerRecord::to("t") })?);
+        p.commit_transaction()
+    };
+    one(&mut p).unwrap();
+    store.delete_topic("t").unwrap();
+    store.create_topic(&NewTopic::new("t")).unwrap();
+    let _ = one(&mut p);
+    one(&mut p).unwrap();
+}
+
+/// The name for a folder that is on its way out was longer than the system allows.
+#[test]
+fn a_topic_with_the_longest_name_can_be_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = LogStore::create(dir.path()).unwrap();
+    let name = "x".repeat(249);
+    store.create_topic(&NewTopic::new(name.clone()).partitions(2)).unwrap();
+    store.delete_topic(&name).unwrap();
+    assert!(!dir.path().join(format!("{name}-0")).exists());
+}
+
+/// A few stray bytes behind a sealed segment were a panic for readers beside the writer.
+#[test]
+fn a_longer_sealed_segment_is_no_panic_for_a_reader_beside() {
+    let dir = tempfile::tempdir().unwrap();
+    let t = tp("t", 0);
+    let store = LogStore::create(dir.path()).unwrap();
+    store.create_topic(&NewTopic::new("t").config("segment.bytes", "1024")).unwrap();
+    for n in 0..60 {
+        put(&store, &t, &n.to_string()).unwrap();
+    }
+    use std::io::Write as _;
+    let mut f = std::fs::OpenOptions::new()
+        .append(true)
+        .open(dir.path().join("t-0/00000000000000000000.log"))
+        .unwrap();
+    f.write_all(&[0; 10]).unwrap();
+    let reader = LogStore::open_read_only(dir.path()).unwrap();
+    let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        reader.fetch(&t, Offset::ZERO, usize::MAX).map(|b| strings(&b).len())
+    }));
+    assert!(read.is_ok());
+    println!("{read:?}");
+    let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        reader.fetch(&t, Offset::new(3), 10).map(|b| strings(&b).len())
+    }));
+    assert!(read.is_ok());
+}
+
+/// The time of the last append was forgotten with the process.
+#[test]
+fn append_time_does_not_go_back_over_a_reopen() {
+    let dir = tempfile::tempdir().unwrap();
+    let t = tp("t", 0);
+    for now in [5_000, 1_000] {
+        let store = LogStore::builder(dir.path())
+            .create(true)
+            .clock(Arc::new(ManualClock::new(Timestamp::from_millis(now))))
+            .open()
+            .unwrap();
+        let _ = store
+            .create_topic(&NewTopic::new("t").config("message.timestamp.type", "LogAppendTime"));
+        put(&store, &t, "x").unwrap();
+        store.close().unwrap();
+    }
+    let store = LogStore::open(dir.path()).unwrap();
+    let b = store.fetch(&t, Offset::ZERO, usize::MAX).unwrap();
+    let times: Vec<_> =
+        b.iter().flat_map(RecordBatch::iter).map(|r| r.timestamp.as_millis()).collect();
+    assert!(times[0] <= times[1], "{times:?}");
+}
+
+/// What a producer sent after a failed begin was written at once.
+#[test]
+fn a_transactional_producer_sends_only_inside_of_transactions() {
+    let store = LogStore::in_memory().unwrap();
+    store.create_topic(&NewTopic::new("t")).unwrap();
+    let mut p = store.producer(&ProducerConfig { transactional_id: Some("p".into()) }).unwrap();
+    assert!(p.send(&ProducerRecord { value: Some(b"v"), ..ProducerRecord::to("t") }).is_err());
+}
+
+// ---- a file system that can stop a thread at a call ----
+#[derive(Debug, Clone)]
+struct Gate {
+    inner: SimulatedStorage,
+    rule: Arc<std::sync::Mutex<Option<(String, String)>>>, // (operation, path ends with)
+    reached: Arc<(std::sync::Mutex<u32>, std::sync::Condvar)>,
+    open: Arc<(std::sync::Mutex<bool>, std::sync::Condvar)>,
+}
+#[derive(Debug)]
+struct GateFile {
+    gate: Gate,
+    path: String,
+    file: Arc<dyn StorageFile>,
+}
+impl Gate {
+    fn new() -> Self {
+        Self {
+            inner: SimulatedStorage::new(),
+            rule: Default::default(),
+            reached: Default::default(),
+            open: Arc::new((std::sync::Mutex::new(true), Default::default())),
+        }
+    }
+    fn stop_at(&self, op: &str, path: &str) {
+        *self.open.0.lock().unwrap() = false;
+        *self.rule.lock().unwrap() = Some((op.into(), path.into()));
+    }
+    fn wait_reached(&self) {
+        let mut r = self.reached.0.lock().unwrap();
+        while *r == 0 {
+            r = self.reached.1.wait(r).unwrap();
+        }
+        *r = 0;
+    }
+    fn release(&self) {
+        *self.open.0.lock().unwrap() = true;
+        self.open.1.notify_all();
+    }
+    fn pass(&self, op: &str, path: &str) {
+        let hit = {
+            let mut rule = self.rule.lock().unwrap();
+            let hit = rule.as_ref().is_some_and(|(o, p)| o == op && path.ends_with(p.as_str()));
+            if hit {
+                *rule = None;
+            }
+            hit
+        };
+        if hit {
+            *self.reached.0.lock().unwrap() = 1;
+            self.reached.1.notify_all();
+            let mut open = self.open.0.lock().unwrap();
+            while !*open {
+                open = self.open.1.wait(open).unwrap();
+            }
+        }
+    }
+}
+impl Storage for Gate {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn StorageFile>> {
+        let p = path.to_str().unwrap().to_owned();
+        self.pass("open", &p);
+        Ok(Arc::new(GateFile { gate: self.clone(), path: p, file: self.inner.open(path, mode)? }))
+    }
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.inner.create_dir(path)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.inner.list(dir)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.pass("remove", path.to_str().unwrap());
+        self.inner.remove(path)
+    }
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.inner.remove_dir(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.pass("sync_dir", dir.to_str().unwrap());
+        self.inner.sync_dir(dir)
+    }
+    fn lock(&self, path: &Path, holder: &str) -> io::Result<Box<dyn StorageLock>> {
+        self.inner.lock(path, holder)
+    }
+    fn boot_id(&self) -> Option<String> {
+        self.inner.boot_id()
+    }
+}
+impl StorageFile for GateFile {
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
+    }
+    fn read(&self, position: u64, len: usize) -> io::Result<bytes::Bytes> {
+        self.file.read(position, len)
+    }
+    fn write(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
+        self.gate.pass("write", &self.path);
+        self.file.write(position, bytes)
+    }
+    fn reserve(&self, len: u64) -> io::Result<()> {
+        self.file.reserve(len)
+    }
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.file.truncate(len)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.gate.pass("sync", &self.path);
+        self.file.sync()
+    }
+}
+fn gated(gate: &Gate, d: Durability) -> Result<LogStore, Error> {
+    LogStore::builder("store")
+        .storage(Arc::new(gate.clone()))
+        .durability(d)
+        .journal_bytes(64 << 10)
+        .housekeeping(false)
+        .create(true)
+        .open()
+}
+
+/// The new producer was there while the zombie's commit was still on its way.
+#[test]
+fn when_a_producer_has_taken_over_the_commits_of_the_old_one_are_over() {
+    let gate = Gate::new();
+    let store = gated(&gate, Durability::Sync).unwrap();
+    store.create_topic(&NewTopic::new("t")).unwrap();
+    let id = ProducerConfig { transactional_id: Some("p".into()) };
+    let mut zombie = store.producer(&id).unwrap();
+    zombie.begin_transaction().unwrap();
+    drop(
+        zombie.send(&ProducerRecord { value: Some(b"zombie"), ..ProducerRecord::to("t") }).unwrap(),
+    );
+    gate.stop_at("sync", "journal.0");
+    let committing = std::thread::spawn(move || zombie.commit_transaction());
+    gate.wait_reached();
+    let (s2, id2) = (store.clone(), id.clone());
+    let (done, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let _new = s2.producer(&id2).unwrap();
+        done.send(values(&s2, &tp("t", 0))).unwrap();
+    });
+    let early = wait.recv_timeout(Duration::from_millis(300));
+    gate.release();
+    let committed = committing.join().unwrap();
+    let seen = early.unwrap_or_else(|_| wait.recv().unwrap());
+    assert_eq!(
+        seen.len(),
+        usize::from(committed.is_ok()),
+        "taken over with {seen:?} there; then the old one committed: {committed:?}"
+    );
+}
+
+/// An admin call goes on writing after close has let the next opener in.
+#[test]
+fn nothing_is_written_after_close() {
+    let gate = Gate::new();
+    let store = gated(&gate, Durability::Sync).unwrap();
+    store.create_topic(&NewTopic::new("t").config("segment.bytes", "1024")).unwrap();
+    gate.stop_at("sync", "topics/~");
+    let s2 = store.clone();
+    let creating = std::thread::spawn(move || s2.create_topic(&NewTopic::new("late")));
+    gate.wait_reached();
+    let s3 = store.clone();
+    let (done, wait) = std::sync::mpsc::channel();
+    let closing = std::thread::spawn(move || {
+        let c = s3.close();
+        done.send(()).unwrap();
+        c
+    });
+    let early = wait.recv_timeout(Duration::from_millis(300)).is_ok();
+    if early {
+        // Another process opens it and goes on.
+        let next = gated(&gate, Durability::Sync).unwrap();
+        for n in 0..3 {
+            put(&next, &tp("t", 0), &format!("{n}{}", "x".repeat(900))).unwrap();
+        }
+        gate.release();
+        println!("{:?}", creating.join().unwrap());
+        std::mem::forget(next);
+        let killed = gate.inner.crash(CrashKind::Kill, |_| 0);
+        let again = sim(&killed, Durability::Sync).unwrap();
+        assert_eq!(values(&again, &tp("t", 0)).len(), 3);
+    } else {
+        gate.release();
+    }
+    closing.join().unwrap().unwrap();
+    assert!(!early, "close returned while a topic was being created");
+}
+
+/// Under `Os` a record was acknowledged before a checkpoint knows its topic.
+#[test]
+fn what_is_acknowledged_in_a_new_topic_survives_a_kill() {
+    let gate = Gate::new();
+    let store = gated(&gate, Durability::Os).unwrap();
+    let at = if std::env::var("SLOT").is_ok() { "checkpoint.0" } else { "checkpoint.1" };
+    gate.stop_at("sync", at);
+    let s2 = store.clone();
+    let creating = std::thread::spawn(move || s2.create_topic(&NewTopic::new("t")));
+    gate.wait_reached();
+    let appended = put(&store, &tp("t", 0), "x");
+    println!("{appended:?}");
+    let killed = gate.inner.crash(CrashKind::Kill, |_| 0);
+    gate.release();
+    let _ = creating.join();
+    // The checkpoint was written but not whole: tear it as a kill would.
+    let f = killed.open(Path::new(&format!("store/{at}")), OpenMode::Write).unwrap();
+    f.write(20, &[0xff; 8]).unwrap();
+    let again = sim(&killed, Durability::Os).unwrap();
+    if appended.is_ok() {
+        assert_eq!(values(&again, &tp("t", 0)), ["x"]);
+    }
+}
+
+/// A topic whose creation failed left an empty slot in `published`, and readers stop at the first.
+#[test]
+fn a_failed_create_does_not_hide_later_topics_from_readers() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(dir);
+    for skip in 1..40 {
+        let storage = SimulatedStorage::new();
+        let store = sim(&storage, Durability::Sync).unwrap();
+        storage.set_fault(Some(CallFault {
+            at: storage.calls() + skip,
+            from_then_on: false,
+            kind: io::ErrorKind::StorageFull,
+        }));
+        let first = store.create_topic(&NewTopic::new("a"));
+        storage.set_fault(None);
+        let second = store.create_topic(&NewTopic::new("b"));
+        if first.is_ok() || second.is_err() {
+            continue;
+        }
+        let bytes = storage.contents(Path::new("store/published")).unwrap();
+        assert!(
+            bytes[64..128].iter().any(|&b| b != 0),
+            "call +{skip}: slot 1 is a hole, a reader stops there: {first:?}"
+        );
+    }
+}
+
+/// A failed directory sync is retried.
+#[test]
+fn a_failed_sync_of_a_folder_poisons() {
+    for skip in 1..80 {
+        let storage = SimulatedStorage::new();
+        let store = sim(&storage, Durability::Sync).unwrap();
+        store.create_topic(&NewTopic::new("t").config("segment.bytes", "1024")).unwrap();
+        let big = "x".repeat(900);
+        put(&store, &tp("t", 0), &big).unwrap();
+        storage.set_fault(Some(CallFault {
+            at: storage.calls() + skip,
+            from_then_on: false,
+            kind: io::ErrorKind::Other,
+        }));
+        let first = put(&store, &tp("t", 0), &big);
+        storage.set_fault(None);
+        let second = put(&store, &tp("t", 0), &big);
+        if let (Err(e), Ok(_)) = (&first, &second) {
+            assert!(!format!("{e}").starts_with("sync"), "call +{skip}: {e}; then all went on");
+        }
+    }
+}
+
+/// A cut that was not synced comes undone under a clean checkpoint.
+#[test]
+fn what_a_recovery_cut_off_stays_cut_off() {
+    let storage = SimulatedStorage::new();
+    let d = Durability::Os;
+    let store = sim(&storage, d).unwrap();
+    let t = tp("t", 0);
+    store.create_topic(&NewTopic::new("t")).unwrap();
+    for n in 0..3 {
+        put(&store, &t, &format!("old {n}")).unwrap();
+    }
+    std::mem::forget(store);
+    let storage = storage.crash(CrashKind::PowerCut, |n| if n == 5 { 4 } else { 0 });
+    let store = sim(&storage, d).unwrap();
+    assert!(values(&store, &t).is_empty(), "the checkpoint knows nothing of them");
+    store.close().unwrap();
+    drop(store);
+    let storage = storage.crash(CrashKind::PowerCut, |n| if n == 5 { 0 } else { n - 1 });
+    let store = sim(&storage, d).unwrap();
+    put(&store, &t, "new 0").unwrap();
+    assert_eq!(values(&store, &t), ["new 0"]);
+    std::mem::forget(store);
+    let storage = storage.crash(CrashKind::Kill, |_| 0);
+    let store = sim(&storage, d).unwrap();
+    assert_eq!(values(&store, &t), ["new 0"]);
+}
+
+/// DiskFull says that nothing was written.
+#[test]
+fn an_append_that_met_a_full_disk_wrote_nothing() {
+    for d in [Durability::Sync, Durability::Os] {
+        for skip in 1..60 {
+            let storage = SimulatedStorage::new();
+            let store = sim(&storage, d).unwrap();
+            store
+                .create_topic(
+                    &NewTopic::new("t")
+                        .config("segment.bytes", "1024")
+                        .config("max.message.bytes", "1000"),
+                )
+                .unwrap();
+            let big = vec![b'x'; 800];
+            let many: Vec<_> = (0..3).map(|_| Record::value(&big)).collect();
+            storage.set_fault(Some(CallFault {
+                at: storage.calls() + skip,
+                from_then_on: false,
+                kind: io::ErrorKind::StorageFull,
+            }));
+            let first = store.append_batch(&tp("t", 0), &many);
+            storage.set_fault(None);
+            if let Err(Error::DiskFull { .. }) = first {
+                let _ = put(&store, &tp("t", 0), "after");
+                assert!(
+                    values(&store, &tp("t", 0)).len() <= 1,
+                    "{d:?} call +{skip}: {} records",
+                    values(&store, &tp("t", 0)).len()
+                );
+            }
+        }
+    }
+}
+
+/// A cursor into the segment of a topic that is gone.
+#[test]
+fn a_topic_that_was_made_anew_is_not_corrupt() {
+    let store = LogStore::in_memory().unwrap();
+    let t = tp("t", 0);
+    store.create_topic(&NewTopic::new("t")).unwrap();
+    for n in 0..3 {
+        put(&store, &t, &n.to_string()).unwrap();
+    }
+    let mut c = store
+        .consumer(&ConsumerConfig {
+            auto_offset_reset: AutoOffsetReset::Earliest,
+            max_poll_records: 1,
+            ..Default::default()
+        })
+        .unwrap();
+    c.assign(std::slice::from_ref(&t)).unwrap();
+    c.poll(Duration::ZERO).unwrap();
+    store.delete_topic("t").unwrap();
+    store.create_topic(&NewTopic::new("t")).unwrap();
+    for n in 0..5 {
+        put(&store, &t, &format!("new {n}")).unwrap();
+    }
+    let polled = c.poll(Duration::ZERO);
+    assert!(polled.is_ok(), "{polled:?}");
+}
+
+/// Delete_records unlinks a file of the topic that came after.
+#[test]
+fn delete_records_touches_no_other_topic() {
+    let gate = Gate::new();
+    let store = gated(&gate, Durability::Sync).unwrap();
+    let t = tp("t", 0);
+    store.create_topic(&NewTopic::new("t").config("segment.bytes", "1024")).unwrap();
+    for _ in 0..4 {
+        put(&store, &t, &"x".repeat(900)).unwrap();
+    }
+    gate.stop_at("remove", "t-0/00000000000000000000.log");
+    let (s2, t2) = (store.clone(), t.clone());
+    let deleting = std::thread::spawn(move || s2.delete_records(&t2, Offset::new(2)));
+    gate.wait_reached();
+    let (s3, t3) = (store.clone(), t.clone());
+    let (done, wait) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        s3.delete_topic("t").unwrap();
+        s3.create_topic(&NewTopic::new("t")).unwrap();
+        put(&s3, &t3, "new").unwrap();
+        done.send(()).unwrap();
+    });
+    let early = wait.recv_timeout(Duration::from_millis(300)).is_ok();
+    gate.release();
+    let _ = deleting.join().unwrap();
+    if !early {
+        wait.recv().unwrap();
+    }
+    store.close().unwrap();
+    drop(store);
+    let again = gated(&gate, Durability::Sync).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(values(&again, &t), ["new"]);
+}
+
+/// The panic of a reader beside, with a cursor into a segment that got longer.
+#[test]
+fn a_segment_that_got_longer_is_no_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    let t = tp("t", 0);
+    let store = LogStore::create(dir.path()).unwrap();
+    store.create_topic(&NewTopic::new("t").config("segment.bytes", "1024")).unwrap();
+    for n in 0..5 {
+        put(&store, &t, &n.to_string()).unwrap();
+    }
+    let reader = LogStore::open_read_only(dir.path()).unwrap();
+    let mut c = reader
+        .consumer(&ConsumerConfig {
+            auto_offset_reset: AutoOffsetReset::Earliest,
+            ..Default::default()
+        })
+        .unwrap();
+    c.assign(std::slice::from_ref(&t)).unwrap();
+    assert_eq!(strings(&c.poll(Duration::ZERO).unwrap()).len(), 5);
+    for n in 5..60 {
+        put(&store, &t, &n.to_string()).unwrap();
+    }
+    use std::io::Write as _;
+    let mut f = std::fs::OpenOptions::new()
+        .append(true)
+        .open(dir.path().join("t-0/00000000000000000000.log"))
+        .unwrap();
+    f.write_all(&[0; 10]).unwrap();
+    for _ in 0..5 {
+        println!("{:?}", c.poll(Duration::ZERO).map(|b| strings(&b).len()));
+    }
+}
+
+/// An undone cut is taken for lost durable data.
+#[test]
+fn an_undone_cut_does_not_keep_the_store_closed() {
+    let storage = SimulatedStorage::new();
+    let store = sim(&storage, Durability::Os).unwrap();
+    let t = tp("t", 0);
+    store.create_topic(&NewTopic::new("t")).unwrap();
+    for n in 0..3 {
+        put(&store, &t, &format!("old {n}")).unwrap();
+    }
+    std::mem::forget(store);
+    let storage = storage.crash(CrashKind::PowerCut, |n| if n == 5 { 4 } else { 0 });
+    let store = sim(&storage, Durability::Sync).unwrap();
+    assert!(values(&store, &t).is_empty());
+    std::mem::forget(store);
+    let storage = storage.crash(CrashKind::PowerCut, |n| if n == 5 { 0 } else { n - 1 });
+    let store = sim(&storage, Durability::Sync).unwrap();
+    assert!(values(&store, &t).is_empty());
+}
+
+/// An interval of zero left no time for anything but syncs, and the longest one overflowed.
+#[test]
+fn intervals_that_make_no_sense_are_refused() {
+    for interval in [Duration::ZERO, Duration::MAX] {
+        let storage = SimulatedStorage::new();
+        let opened = LogStore::builder("store")
+            .storage(Arc::new(storage))
+            .durability(Durability::Interval(interval))
+            .create(true)
+            .open();
+        let error = opened.unwrap_err().to_string();
+        assert!(error.contains("Interval("), "{error}");
+    }
+}
