@@ -14,7 +14,7 @@ use crate::engine::partition_files::{
     OpenedPartition, create_partition_files, empty_mark, finish_partition, remove_if_there,
     remove_topic_folders, remove_unknown_segments,
 };
-use crate::engine::recovery::{Recovering, RecoveryReport, apply};
+use crate::engine::recovery::{Recovering, RecoveryReport, apply, ends_after};
 use crate::engine::state::{Engine, JournalSide, Side, Writer, WriterParts};
 use crate::error::{Error, Result};
 use crate::group::OffsetsCache;
@@ -49,7 +49,7 @@ pub(super) struct Opening<'a> {
 
 impl Opening<'_> {
     pub(super) fn open(
-        self,
+        mut self,
         checkpoints: CheckpointFiles,
         lock: Box<dyn StorageLock>,
     ) -> Result<Engine> {
@@ -63,6 +63,10 @@ impl Opening<'_> {
         let (files, deleted) = self.topic_files()?;
         let ids = files.values().chain(deleted.values()).map(|file| file.id + 1);
         let next_topic_id = ids.fold(self.checkpoint.next_topic_id, |next: u64, id| next.max(id));
+        if self.checkpoint.clean && !self.is_as_closed(&files)? {
+            tracing::warn!(store = %config.dir.display(), "something was written after the close");
+            self.checkpoint.clean = false;
+        }
         let mut opened = Vec::new();
         for (name, file) in &files {
             let topic_config = Arc::new(TopicConfig::parse(&file.configs)?);
@@ -116,6 +120,30 @@ impl Opening<'_> {
         self.finish_deletions(&files, &deleted)?;
         engine.load_offsets()?;
         Ok(engine)
+    }
+
+    /// Whether the files are as the close has left them that the checkpoint speaks of. If they are
+    /// not, the checkpoint of a later session is damaged, and the journal is looked at.
+    fn is_as_closed(&self, files: &TopicFiles) -> Result<bool> {
+        let (storage, dir) = (&*self.config.storage, &self.config.dir);
+        let mark = self.checkpoint.journal;
+        if Journal::open(storage, &journal_path(dir), self.store_id, mark)?.goes_on()? {
+            return Ok(false);
+        }
+        for (name, file) in files {
+            for mark in self.checkpoint.partitions.iter().filter(|mark| mark.topic_id == file.id) {
+                let Some(active) = mark.segments.last() else { continue };
+                let topic_partition = TopicPartition::new(name.clone(), mark.partition);
+                let dir = partition_dir(dir, &topic_partition);
+                let Ok(segment) = Segment::open(storage, &dir, active, OpenMode::Read, 0) else {
+                    continue;
+                };
+                if segment.file_len()? > u64::from(active.end.position) {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// The files of the topics that there are, and of those whose deletion was under way.
@@ -276,20 +304,18 @@ impl Opening<'_> {
             (redo @ (Redo::Journal | Redo::SyncedJournal), _) => {
                 // What is in a segment was in the journal first: durable there, or at least in
                 // the page cache, which has survived if the machine did not stop.
-                let mut must_have = Vec::new();
                 if same_boot || redo == Redo::SyncedJournal {
-                    for partition in recovering.values() {
-                        must_have.push(partition.whole_end()?);
+                    // Compared before anything is cut: the next open is to find the same.
+                    for (partition, end) in
+                        recovering.values().zip(ends_after(&replay, &recovering))
+                    {
+                        if partition.whole_end()? > end {
+                            return Err(journal.lost());
+                        }
                     }
                 }
                 recovering.values().try_for_each(Recovering::cut)?;
                 apply(&replay, &recovering, report)?;
-                let lost = |(partition, end): (&Recovering, &Offset)| {
-                    partition.segment.end_offset() < *end
-                };
-                if recovering.values().zip(&must_have).any(lost) {
-                    return Err(journal.lost());
-                }
             }
             // The page cache has survived: all that was written is there, but for a torn end.
             (Redo::Segments, true) => {

@@ -146,6 +146,28 @@ pub(super) fn apply(
     Ok(())
 }
 
+/// How far each partition will go when the journal has been applied, in the order of the keys.
+pub(super) fn ends_after(
+    replay: &Replay,
+    partitions: &BTreeMap<(u64, PartitionId), Recovering>,
+) -> Vec<Offset> {
+    let ends = partitions.iter().map(|(key, partition)| (*key, partition.segment.end_offset()));
+    let mut ends: BTreeMap<_, _> = ends.collect();
+    'entries: for entry in replay.entries() {
+        let mut after = ends.clone();
+        for batch in entry {
+            let Some(end) = after.get_mut(&(batch.topic_id, batch.partition)) else { continue };
+            let Ok(header) = BatchHeader::parse(batch.bytes) else { break 'entries };
+            if header.base_offset > *end {
+                break 'entries;
+            }
+            *end = header.next_offset().max(*end);
+        }
+        ends = after;
+    }
+    ends.into_values().collect()
+}
+
 type Missing<'a> = (&'a Recovering, BatchHeader, &'a [u8]);
 
 /// The batches of an entry that their segments do not have; `None` if the first one of a

@@ -84,6 +84,12 @@ impl Journal {
         self.mark.position + entry.aligned_len() as u64 <= self.capacity
     }
 
+    /// Whether an entry was written where the mark says that the next one goes.
+    pub(crate) fn goes_on(&self) -> Result<bool> {
+        let entry = self.entry(self.mark.position)?;
+        Ok(entry.is_some_and(|(header, _)| header.sequence >= self.mark.sequence))
+    }
+
     /// Goes back to the front. The caller has a checkpoint that says so, and that is durable.
     pub(crate) fn recycle(&mut self) {
         self.mark.position = 0;

@@ -33,6 +33,7 @@ impl Segment {
         let end = self.end();
         while at.position < end.position {
             let (header, next) = self.batch(at, place, topic_partition)?;
+            self.check_follows(at, &header, topic_partition)?;
             if header.next_offset() > offset {
                 break;
             }
@@ -62,9 +63,11 @@ impl Segment {
         let end = self.end().position;
         while at.position < end {
             let (header, next) = self.batch(at, place, topic_partition)?;
+            self.check_follows(at, &header, topic_partition)?;
             if header.max_timestamp >= timestamp && header.next_offset() > from {
                 let limits = ReadLimits { bytes_max: header.bytes_len, records_max: 1 };
-                let read = self.read(at.position, from, limits, place, topic_partition)?;
+                let first = from.max(header.base_offset);
+                let read = self.read(at.position, first, limits, place, topic_partition)?;
                 let records = read.0.as_ref().into_iter().flat_map(RecordBatch::iter);
                 let late = records.filter(|record| record.timestamp >= timestamp);
                 if let Some(offset) = late.map(|record| record.offset).min() {
@@ -99,7 +102,8 @@ impl Segment {
                 chunk = self.bytes(position, header.bytes_len)?;
             }
             let mut records = Vec::new();
-            let (taken, fault) = decode_all(&chunk, from, limits, place, &mut records);
+            let (taken, fault) =
+                decode_all(&chunk, from, limits, place, self.is_dense(), &mut records);
             // What came before the damage is returned; the next read begins with the damage.
             if let Some(fault) = fault.filter(|_| taken == 0) {
                 let from = from.max(self.base());
@@ -154,6 +158,11 @@ impl Segment {
                 Err(Error::Corrupt { .. }) => break,
                 batch => batch?,
             };
+            // What was covered before is checked by its length only.
+            let known = at.position == 0 || at.relative_offset > 0;
+            if known && self.check_follows(at, &header, topic_partition).is_err() {
+                break;
+            }
             let batch = IndexedBatch {
                 relative_offset: self.relative(header.base_offset),
                 position: at.position,
@@ -191,6 +200,21 @@ impl Segment {
         Ok((header, SegmentEnd { relative_offset, position: at.position + len }))
     }
 
+    /// Refuses a batch that does not go on where the one before has ended: it may be whole, and of
+    /// this partition, and yet from another place in it.
+    fn check_follows(
+        &self,
+        at: SegmentEnd,
+        header: &BatchHeader,
+        topic_partition: &TopicPartition,
+    ) -> Result<()> {
+        let expected = self.base() + u64::from(at.relative_offset);
+        if follows(header, expected, self.is_dense()) {
+            return Ok(());
+        }
+        Err(self.corrupt(topic_partition, expected, at.position, &OUT_OF_PLACE))
+    }
+
     fn relative(&self, offset: Offset) -> u32 {
         u32::try_from(offset - self.base()).unwrap_or(u32::MAX)
     }
@@ -216,6 +240,13 @@ impl Segment {
     }
 }
 
+const OUT_OF_PLACE: Fault = Fault::Header("its offset does not follow the batch before");
+
+/// Whether a batch goes on at `expected`, or (where offsets may be missing) behind it.
+fn follows(header: &BatchHeader, expected: Offset, dense: bool) -> bool {
+    header.base_offset == expected || (!dense && header.base_offset > expected)
+}
+
 /// Decodes whole batches from the start of `chunk` until a limit is reached. Returns how many
 /// bytes were used up, and why the batch there could not be decoded if damage ended it.
 fn decode_all(
@@ -223,10 +254,11 @@ fn decode_all(
     from: Offset,
     limits: ReadLimits,
     place: &Place,
+    dense: bool,
     records: &mut Vec<RecordSpans>,
 ) -> (usize, Option<Fault>) {
     let mut taken = 0;
-    let mut least = Offset::ZERO;
+    let mut expected: Option<Offset> = None;
     while let Some(rest) = chunk.get(taken..).filter(|rest| !rest.is_empty()) {
         let header = match BatchHeader::parse(rest) {
             Ok(header) => header,
@@ -237,8 +269,13 @@ fn decode_all(
         if header.bytes_len > rest.len() && taken > 0 {
             break;
         }
-        if header.base_offset < least || header.next_offset() <= from {
-            return (taken, Some(Fault::Header("its offset is one of an earlier batch")));
+        let in_place = match expected {
+            Some(expected) => follows(&header, expected, dense),
+            // The first one holds the wanted offset, or in a compacted segment one behind it.
+            None => header.next_offset() > from && (!dense || header.base_offset <= from),
+        };
+        if !in_place {
+            return (taken, Some(OUT_OF_PLACE));
         }
         let whole = records.len() + header.record_count as usize;
         if !records.is_empty() && whole > limits.records_max {
@@ -252,7 +289,7 @@ fn decode_all(
             records.truncate(before);
             return (taken, Some(fault));
         }
-        least = header.next_offset();
+        expected = Some(header.next_offset());
         taken += header.bytes_len;
     }
     (taken, None)

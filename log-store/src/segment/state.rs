@@ -122,6 +122,11 @@ impl Segment {
         Timestamp::from_millis(self.append_time_ms.load(Ordering::Acquire))
     }
 
+    /// Whether every offset is there: only a compaction leaves some out.
+    pub(super) fn is_dense(&self) -> bool {
+        self.clean_since.is_none()
+    }
+
     /// When it was compacted first; none if it has not been.
     pub(crate) fn clean_since(&self) -> Option<Timestamp> {
         self.clean_since
