@@ -99,7 +99,6 @@ impl LogProducer {
 
 impl Producer for LogProducer {
     fn send(&mut self, record: &ProducerRecord<'_>) -> Result<Receipt> {
-        self.check_fence()?;
         if self.identity.is_some() && self.transaction.is_none() {
             // To write it at once would make a part of the work visible without the rest.
             return Err(Error::InvalidState {
@@ -114,10 +113,12 @@ impl Producer for LogProducer {
             timestamp: record.timestamp,
             headers: record.headers,
         };
+        // Whether another producer took over is looked at where it counts: at the commit.
         if let Some(transaction) = &mut self.transaction {
             let bytes_max = self.engine.writer("send")?.transaction_bytes_max();
             check_size(&partition, &content, bytes_max)?;
-            return transaction.push(&partition, &content, self.engine.clock.now());
+            let timestamp = record.timestamp.unwrap_or_else(|| self.engine.clock.now());
+            return transaction.push(&partition, &content, timestamp);
         }
         let appended = self.engine.append(&partition, &[content]);
         if let Err(Error::UnknownTopic { .. }) = appended {

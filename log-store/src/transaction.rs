@@ -58,12 +58,12 @@ impl Transaction {
         self.bytes
     }
 
-    /// Adds a record.
+    /// Adds a record with its event time.
     pub(crate) fn push(
         &mut self,
         partition: &Arc<Partition>,
         record: &Record<'_>,
-        now: Timestamp,
+        timestamp: Timestamp,
     ) -> Result<Receipt> {
         let size = BatchBuilder::size_of(record);
         self.check_room(Journal::batch_len(size))?;
@@ -71,10 +71,10 @@ impl Transaction {
         let slot = self.slot(partition);
         let part = self.parts.get_mut(slot).expect("just looked up");
         if part.current.count() > 0 && part.current.len() + size > bytes_max {
-            part.close_batch(now);
+            part.close_batch();
         }
         let before = part.current.len();
-        part.current.push(record, record.timestamp.unwrap_or(now));
+        part.current.push(record, timestamp);
         let added = part.current.len() - before;
         // A batch's overhead in the journal is counted with its first record.
         self.bytes += if before == 0 { Journal::batch_len(added) } else { added };
@@ -104,11 +104,10 @@ impl Transaction {
 
     /// Makes all of it visible, or none, and resolves its receipts.
     pub(crate) fn commit(mut self, engine: &Engine) -> Result<()> {
-        let now = engine.clock.now();
         let mut batches = Vec::with_capacity(self.parts.len());
         for part in &mut self.parts {
             if part.current.count() > 0 {
-                part.close_batch(now);
+                part.close_batch();
             }
             batches.push(TransactionBatches {
                 partition: Arc::clone(&part.partition),
@@ -174,8 +173,9 @@ impl Transaction {
 }
 
 impl Part {
-    fn close_batch(&mut self, now: Timestamp) {
-        self.current.seal(self.partition.config.append_time.then_some(now));
+    fn close_batch(&mut self) {
+        // Where records get the time of their append, the commit seals once more.
+        self.current.seal(None);
         self.full.push(std::mem::take(&mut self.current));
     }
 }

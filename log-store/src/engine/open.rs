@@ -38,8 +38,7 @@ pub(crate) fn create_or_open(config: EngineConfig) -> Result<Engine> {
 
 fn lock(config: &EngineConfig) -> Result<Box<dyn StorageLock>> {
     let path = config.dir.join("store.lock");
-    let since = config.clock.now();
-    let holder = format!("process {} since {since} ms after 1970", std::process::id());
+    let holder = format!("process {} has it open", std::process::id());
     config.storage.lock(&path, &holder).map_err(|error| match error.kind() {
         std::io::ErrorKind::WouldBlock => {
             Error::Locked { path: config.dir.clone(), holder: error.to_string() }

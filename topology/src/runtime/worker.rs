@@ -174,12 +174,14 @@ impl Run {
     fn until_closed(&mut self) -> Result<()> {
         let mut idle = false;
         loop {
+            let waiting = self.waiting.len();
             if !self.obey() {
                 self.tasks.commit()?;
                 self.publish(self.tasks.lag()? == 0);
                 return Ok(());
             }
-            let timeout = if idle { self.wait_at_most() } else { Duration::ZERO };
+            let asked = self.waiting.len() > waiting;
+            let timeout = if idle && !asked { self.wait_at_most() } else { Duration::ZERO };
             let polled = self.tasks.poll(timeout)?;
             let processed = self.tasks.process(RECORDS_PER_SLICE)?;
             let moved = self.tasks.advance_replay()?;
