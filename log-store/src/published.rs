@@ -23,6 +23,8 @@ use crate::types::{Offset, PartitionId};
 
 const MAGIC: u32 = 0x4857_5055;
 const VERSION: u16 = 1;
+/// The file's name until it is whole.
+const FRESH: &str = "published.new";
 const SLOT_BYTES: usize = 64;
 const CONTENT_BYTES: usize = 40;
 /// The file grows by this many slots at a time.
@@ -88,7 +90,7 @@ pub(crate) struct Published {
 pub(crate) struct PublishedSlot(u32);
 
 impl Published {
-    /// Begins the file anew: what an earlier writer published is not to be looked at any more.
+    /// Begins the file anew, out of sight until [`reveal`](Self::reveal).
     pub(crate) fn create(storage: &dyn Storage, dir: &Path, store_id: u128) -> Result<Self> {
         let path = dir.join("published");
         let mut header = Vec::with_capacity(SLOT_BYTES);
@@ -99,17 +101,22 @@ impl Published {
         let checksum = crc32fast::hash(&header);
         header.extend_from_slice(&checksum.to_be_bytes());
         header.resize(SLOT_BYTES, 0);
-        // A new file under the same name: a reader that has the old one open keeps what it saw.
-        let fresh = dir.join("published.new");
+        let fresh = dir.join(FRESH);
         let created = storage.open(&fresh, OpenMode::Create).and_then(|file| {
             file.truncate(0)?;
             file.reserve(SLOT_BYTES as u64 * (RESERVE_SLOTS + 1))?;
             file.write(0, &header)?;
-            storage.rename(&fresh, &path)?;
             Ok(file)
         });
-        let file = created.map_err(|e| Error::io("create", &path, e))?;
+        let file = created.map_err(|e| Error::io("create", &fresh, e))?;
         Ok(Self { path, file, next_slot: AtomicU32::new(1), writing: Mutex::new(()) })
+    }
+
+    /// Lets readers see the file in the place of that of an earlier writer: only when all partitions
+    /// are in it, so that none of them is missing for a moment.
+    pub(crate) fn reveal(&self, storage: &dyn Storage, dir: &Path) -> Result<()> {
+        let renamed = storage.rename(&dir.join(FRESH), &self.path);
+        renamed.map_err(|e| Error::io("rename", &self.path, e))
     }
 
     /// A place for one more partition, which begins with `end`. Partitions are added one at a time.
@@ -207,6 +214,7 @@ mod tests {
     fn readers_see_the_last_publication_of_every_partition() {
         let storage = MemoryStorage::new();
         let published = Published::create(&storage, Path::new(""), 9).unwrap();
+        published.reveal(&storage, Path::new("")).unwrap();
         let slots: Vec<_> = (0..200).map(|p| published.add(&end(p, 0)).unwrap()).collect();
         published.update(slots[150], || end(150, 12));
         let ends = read(&storage, 9).unwrap();
@@ -218,6 +226,7 @@ mod tests {
     fn damage_and_other_stores_are_named() {
         let storage = MemoryStorage::new();
         let published = Published::create(&storage, Path::new(""), 9).unwrap();
+        published.reveal(&storage, Path::new("")).unwrap();
         published.add(&end(0, 5)).unwrap();
         assert!(read(&storage, 8).unwrap_err().contains("another store"));
         storage.open(Path::new("published"), OpenMode::Write).unwrap().write(70, &[1]).unwrap();

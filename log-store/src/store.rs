@@ -133,6 +133,19 @@ impl LogStoreBuilder {
         self
     }
 
+    /// Opens the store to look on; see [`LogStore::open_read_only`]. Of the settings, only the clock
+    /// and the storage count.
+    ///
+    /// # Errors
+    /// As [`LogStore::open_read_only`].
+    pub fn open_read_only(self) -> Result<LogStore> {
+        // Files that another process works on are read by system calls: a mapping would turn its
+        // mistakes into our SIGBUS.
+        let storage = self.storage.unwrap_or_else(|| Arc::new(FileStorage::new(Reads::Positioned)));
+        let engine = Arc::new(open_read_only(storage, self.clock, &self.dir)?);
+        Ok(LogStore { inner: Arc::new(Inner { engine, housekeeping: None }) })
+    }
+
     /// Opens the store, after a stop without a close with all that was acknowledged.
     ///
     /// # Errors
@@ -205,12 +218,7 @@ impl LogStore {
     /// # Errors
     /// `NoStore`, `UnsupportedVersion`, `CorruptFile`, or a failed system call.
     pub fn open_read_only(dir: impl AsRef<Path>) -> Result<Self> {
-        // Files that another process works on are read by system calls: a mapping would turn its
-        // mistakes into our SIGBUS.
-        let storage = Arc::new(FileStorage::new(Reads::Positioned));
-        let clock = Arc::new(SystemClock::new());
-        let engine = Arc::new(open_read_only(storage, clock, dir.as_ref())?);
-        Ok(Self { inner: Arc::new(Inner { engine, housekeeping: None }) })
+        Self::builder(dir).open_read_only()
     }
 
     /// A new store in memory: the same log, without a disk and without a thread of its own.

@@ -898,3 +898,29 @@ fn intervals_that_make_no_sense_are_refused() {
         assert!(error.contains("Interval("), "{error}");
     }
 }
+
+/// While a writer was starting, readers beside it saw no topic at all.
+#[test]
+fn readers_beside_a_writer_that_starts_again_keep_their_topics() {
+    let storage = SimulatedStorage::new();
+    let store = sim(&storage, Durability::Sync).unwrap();
+    store.create_topic(&NewTopic::new("t")).unwrap();
+    put(&store, &tp("t", 0), "kept").unwrap();
+    store.close().unwrap();
+    drop(store);
+    // Every call of the start is the last one once, and a look is taken then.
+    for calls in 1..200 {
+        let at = storage.crash(CrashKind::Kill, |_| 0);
+        at.set_fault(Some(CallFault { at: calls, from_then_on: true, kind: io::ErrorKind::Other }));
+        let started = sim(&at, Durability::Sync);
+        let done = started.is_ok();
+        std::mem::forget(started);
+        at.set_fault(None);
+        let reader = LogStore::builder("store").storage(Arc::new(at)).open_read_only().unwrap();
+        assert_eq!(values(&reader, &tp("t", 0)), ["kept"], "after {calls} calls");
+        if done {
+            return;
+        }
+    }
+    panic!("the start takes more calls than were tried");
+}

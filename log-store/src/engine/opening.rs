@@ -117,6 +117,7 @@ impl Opening<'_> {
         };
         // Before anything is visible: a second crash finds what this recovery has made.
         engine.checkpoint_now()?;
+        engine.writer("open")?.published.reveal(storage, &config.dir)?;
         self.finish_deletions(&files, &deleted)?;
         engine.load_offsets()?;
         Ok(engine)
