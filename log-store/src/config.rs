@@ -51,6 +51,13 @@ pub(crate) struct TopicConfig {
     pub(crate) index_interval_bytes: u32,
     /// `message.timestamp.type=LogAppendTime`: records get the time of their append.
     pub(crate) append_time: bool,
+    /// `retention.ms`: how long after its last append a segment is kept; none for ever. Default = 7
+    /// days.
+    pub(crate) retention: Option<Duration>,
+    /// `retention.bytes`: how many bytes a partition keeps; none for all. Default = none.
+    pub(crate) retention_bytes: Option<u64>,
+    /// `cleanup.policy`: whether old segments are deleted. Default = true.
+    pub(crate) delete: bool,
     /// The configs as they were given.
     pub(crate) given: BTreeMap<String, String>,
 }
@@ -63,6 +70,9 @@ impl TopicConfig {
             message_bytes_max: 1_048_588,
             index_interval_bytes: 4096,
             append_time: false,
+            retention: Some(Duration::from_secs(7 * 24 * 60 * 60)),
+            retention_bytes: None,
+            delete: true,
             given: given.clone(),
         };
         for (key, value) in given {
@@ -98,9 +108,15 @@ impl TopicConfig {
                 if !value.split(',').all(known) {
                     return Err("it is delete, compact, or compact,delete".to_owned());
                 }
+                self.delete = value.split(',').any(|word| word.trim() == "delete");
             }
-            "retention.ms" | "retention.bytes" => {
-                number::<i64>(value, -1, i64::MAX)?;
+            "retention.ms" => {
+                let millis: i64 = number(value, -1, i64::MAX)?;
+                self.retention = u64::try_from(millis).ok().map(Duration::from_millis);
+            }
+            "retention.bytes" => {
+                let bytes: i64 = number(value, -1, i64::MAX)?;
+                self.retention_bytes = u64::try_from(bytes).ok();
             }
             "delete.retention.ms" | "min.compaction.lag.ms" => {
                 number::<i64>(value, 0, i64::MAX)?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -17,11 +18,16 @@ pub(crate) struct Housekeeping {
 
 impl Housekeeping {
     /// Starts the thread.
-    pub(crate) fn start(engine: &Arc<Engine>) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        engine: &Arc<Engine>,
+        retention_interval: Duration,
+    ) -> std::io::Result<Self> {
         engine.serve(true);
         let worker = Arc::clone(engine);
         let builder = std::thread::Builder::new().name("headwater-housekeeping".to_owned());
-        let thread = builder.spawn(move || run(&worker)).inspect_err(|_| engine.serve(false))?;
+        let thread = builder
+            .spawn(move || run(&worker, retention_interval))
+            .inspect_err(|_| engine.serve(false))?;
         Ok(Self { engine: Arc::clone(engine), thread: Mutex::new(Some(thread)) })
     }
 
@@ -36,13 +42,14 @@ impl Housekeeping {
     }
 }
 
-fn run(engine: &Engine) {
+fn run(engine: &Engine, retention_interval: Duration) {
     let Ok(writer) = engine.writer("housekeeping") else { return };
     loop {
-        let done: Result<()> = match engine.next_task(writer) {
+        let done: Result<()> = match engine.next_task(writer, retention_interval) {
             Task::Checkpoint => engine.checkpoint_now(),
             Task::Commit => engine.drain(writer),
             Task::SyncJournal => engine.sync_journal(writer),
+            Task::Retention => engine.enforce_retention().map(drop),
             Task::Stop => return,
         };
         if let Err(error) = done {

@@ -21,6 +21,7 @@ mod checkpoint;
 mod published;
 mod signal;
 mod partitioner;
+mod retention;
 mod partition;
 mod topic;
 mod group;

@@ -78,6 +78,7 @@ pub struct LogStoreBuilder {
     journal_bytes: u64,
     create: bool,
     housekeeping: bool,
+    retention_interval: Duration,
 }
 
 impl LogStoreBuilder {
@@ -133,6 +134,14 @@ impl LogStoreBuilder {
         self
     }
 
+    /// `log.retention.check.interval.ms`: how often housekeeping looks for segments that are past
+    /// `retention.ms` or `retention.bytes`. Default = 5 minutes, as in Kafka.
+    #[must_use]
+    pub fn retention_check_interval(mut self, interval: Duration) -> Self {
+        self.retention_interval = interval;
+        self
+    }
+
     /// Opens the store to look on; see [`LogStore::open_read_only`]. Of the settings, only the clock
     /// and the storage count.
     ///
@@ -183,14 +192,17 @@ impl LogStoreBuilder {
                 "durability is Os: a power cut takes all since the last checkpoint"
             );
         }
-        let housekeeping = match self.housekeeping {
-            true => Some(Housekeeping::start(&engine).map_err(|source| Error::Io {
-                operation: "start the housekeeping thread for",
-                path: self.dir,
-                source: Arc::new(source),
-            })?),
-            false => None,
-        };
+        let housekeeping =
+            match self.housekeeping {
+                true => Some(Housekeeping::start(&engine, self.retention_interval).map_err(
+                    |source| Error::Io {
+                        operation: "start the housekeeping thread for",
+                        path: self.dir,
+                        source: Arc::new(source),
+                    },
+                )?),
+                false => None,
+            };
         Ok(LogStore { inner: Arc::new(Inner { engine, housekeeping }) })
     }
 }
@@ -251,6 +263,7 @@ impl LogStore {
             journal_bytes: 64 << 20,
             create: false,
             housekeeping: true,
+            retention_interval: Duration::from_secs(5 * 60),
         }
     }
 
@@ -337,6 +350,17 @@ impl LogStore {
         let engine = &self.inner.engine;
         engine.refresh()?;
         engine.partition(topic_partition)?.offset_for_time(timestamp)
+    }
+
+    /// Drops what is past `retention.ms` (counted from the last append to a segment, not from the
+    /// times of its records) or `retention.bytes`, and returns how many segments went. The store's
+    /// own thread does this every few minutes. If the clock was set since the last time, this time
+    /// nothing goes.
+    ///
+    /// # Errors
+    /// `Poisoned`, `ReadOnly`, or a failed system call.
+    pub fn enforce_retention(&self) -> Result<usize> {
+        self.inner.engine.enforce_retention()
     }
 
     /// Closes the store for all its handles: what was acknowledged is durable, whatever the

@@ -550,3 +550,45 @@ fn an_offset_is_found_by_time_as_kafka_defines_it() {
     }
     check(&builder(&dir, Durability::Sync).open().unwrap());
 }
+
+#[test]
+fn retention_drops_old_segments_while_a_reader_is_in_them_and_waits_after_a_clock_jump() {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
+    let dir = tempfile::tempdir().unwrap();
+    let open = || {
+        let builder = builder(&dir, Durability::Sync).housekeeping(false);
+        builder.clock(Arc::clone(&clock) as _).open().unwrap()
+    };
+    let store = open();
+    let topic = NewTopic::new("t").config("segment.bytes", "1024").config("retention.ms", "10000");
+    store.create_topic(&topic).unwrap();
+    let t = partition("t", 0);
+    for n in 0..100 {
+        append(&store, &t, &format!("{n:02}"));
+        clock.advance(Duration::from_millis(1_000));
+    }
+    let mut consumer = earliest(&store);
+    consumer.assign(std::slice::from_ref(&t)).unwrap();
+    let first = strings(&consumer.poll(Duration::ZERO).unwrap());
+    assert_eq!(first[0], "00");
+
+    // Ten seconds are kept, and the rest of the segment in which they begin.
+    assert!(store.enforce_retention().unwrap() > 0);
+    let start = store.watermarks(&t).unwrap().start.value();
+    assert!((75..=90).contains(&start), "the log starts at {start}");
+    let kept: Vec<String> = (start..100).map(|n| format!("{n:02}")).collect();
+    assert_eq!(values(&store, &t), kept);
+    drop(store);
+    let store = open();
+    assert_eq!(values(&store, &t), kept);
+
+    // A jump by a day is somebody's mistake until it has stood the test of time.
+    assert_eq!(store.enforce_retention().unwrap(), 0);
+    clock.jump_to(Timestamp::from_millis(86_400_000));
+    assert_eq!(store.enforce_retention().unwrap(), 0);
+    assert_eq!(values(&store, &t), kept);
+    // Then even the segment goes that nobody appends to any more; offsets go on.
+    assert!(store.enforce_retention().unwrap() > 0);
+    assert!(values(&store, &t).is_empty());
+    assert_eq!(append(&store, &t, "next"), Offset::new(100));
+}

@@ -12,18 +12,22 @@ pub(crate) enum Task {
     Checkpoint,
     Commit,
     SyncJournal,
+    Retention,
     Stop,
 }
 
 impl Engine {
     /// Waits for the next piece of work; the caller is the housekeeping thread.
-    pub(crate) fn next_task(&self, writer: &Writer) -> Task {
+    pub(crate) fn next_task(&self, writer: &Writer, retention_interval: Duration) -> Task {
         let interval = match writer.durability {
             Durability::Interval(interval) => Some(interval),
             Durability::Sync | Durability::Os => None,
         };
         let mut work = writer.work.lock();
         let deadline = interval.map(|interval| work.synced_at + interval);
+        let now = self.clock.monotonic();
+        let retention_at =
+            *work.retention_due.get_or_insert(now.saturating_add(retention_interval));
         loop {
             if work.stop {
                 return Task::Stop;
@@ -40,10 +44,13 @@ impl Engine {
             if std::mem::take(&mut work.checkpoint) {
                 return Task::Checkpoint;
             }
-            match left {
-                None => writer.work_came.wait(&mut work),
-                Some(left) => drop(writer.work_came.wait_for(&mut work, left)),
+            let retention_left = retention_at.saturating_sub(self.clock.monotonic());
+            if retention_left.is_zero() {
+                work.retention_due = None;
+                return Task::Retention;
             }
+            let left = left.map_or(retention_left, |left| left.min(retention_left));
+            writer.work_came.wait_for(&mut work, left);
         }
     }
 

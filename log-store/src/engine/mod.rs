@@ -11,6 +11,7 @@ mod open;
 mod view;
 mod offsets;
 mod admin;
+mod retention;
 mod background;
 
 pub(crate) use append::check_size;

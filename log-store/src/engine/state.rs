@@ -21,7 +21,7 @@ use crate::published::Published;
 use crate::signal::Signal;
 use crate::storage::{Storage, StorageLock};
 use crate::topic::Topic;
-use crate::types::{TopicName, TopicPartition};
+use crate::types::{Timestamp, TopicName, TopicPartition};
 
 /// An open store.
 ///
@@ -108,6 +108,10 @@ pub(crate) struct Work {
     /// Whether there is such a thread.
     pub(crate) served: bool,
     pub(crate) checkpoint: bool,
+    /// What both clocks showed when retention looked last.
+    pub(crate) retained_at: Option<(Timestamp, Duration)>,
+    /// When retention is due by itself.
+    pub(crate) retention_due: Option<Duration>,
     /// When the journal was synced last behind the appends.
     pub(crate) synced_at: Duration,
     /// Something is queued that nobody waits for yet.
