@@ -1,7 +1,11 @@
 //! What most programs import: `use headwater::prelude::*;`.
 
 pub use headwater_log_store::{
-    AutoOffsetReset, Consumer, ConsumerConfig, Log, NewTopic, Offset, PartitionId, Producer,
-    ProducerConfig, ProducerRecord, Record, RecordBatch, RecordView, Timestamp, TopicName,
-    TopicPartition,
+    AutoOffsetReset, Consumer, ConsumerConfig, Durability, Log, LogStore, NewTopic, Offset,
+    PartitionId, Producer, ProducerConfig, ProducerRecord, Record, RecordBatch, RecordView,
+    Timestamp, TopicName, TopicPartition,
+};
+pub use headwater_topology::{
+    Consumed, Grouped, KGroupedStream, KStream, KTable, Materialized, Produced, Reset, Serde,
+    Streams, StreamsBuilder, StreamsConfig, TimeWindows, TimestampExtractor, Topology, Windowed,
 };
