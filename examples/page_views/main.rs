@@ -29,8 +29,9 @@ use crate::settings::{Settings, create_topic};
 
 /// The file that comes with the example.
 const OWN_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/web-access.log.gz");
-/// How long to wait between two looks at progress and Ctrl-C.
-const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+/// How long to wait between two looks at progress and Ctrl-C: longer than the application's
+/// `poll.ms`, after which it answers when it has nothing to do.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 /// The most lines in a transaction of the import.
 const BATCH_LINES_MAX: usize = 20_000;
 const BATCH_BYTES_MAX: usize = 4 << 20;
@@ -79,7 +80,18 @@ fn run(args: &Args, progress: &mut ProgressLine) -> Result<()> {
     let streams = Streams::new(&topology, views::config(), shared);
     streams.start()?;
     wait_until_caught_up(&streams, &interrupted, progress)?;
-    progress.finish(&format!("processed {}", throughput(lines, started.elapsed())));
+    match lines {
+        0 => progress.finish("nothing new to process"),
+        _ => progress.finish(&format!("processed {}", throughput(lines, started.elapsed()))),
+    }
+    let dead_letters = streams.metrics().dead_letters;
+    if dead_letters > 0 {
+        progress.finish(&format!(
+            "lines that are no hits: {}; topic {} has them, with the reason",
+            grouped(dead_letters),
+            views::DEAD_LETTERS
+        ));
+    }
 
     report::print_tables(&streams)?;
     streams.close()?;

@@ -85,7 +85,7 @@ pub fn run_and_check(dir: &Path, args: &[&str], expected: &Expected) {
 pub fn check_topics(dir: &Path, expected: &Expected) {
     let log = LogStore::open_read_only(dir).unwrap();
     let mut lines: BTreeMap<String, u64> = BTreeMap::new();
-    for_each_record(&log, LINES, |_, record| *lines.entry(text(record.value)).or_default() += 1);
+    for_each_record(&log, LINES, |_, record| *count_of(&mut lines, record.value) += 1);
     let mut expected_lines: BTreeMap<String, u64> = BTreeMap::new();
     for line in &expected.lines {
         *expected_lines.entry(line.clone()).or_default() += expected.repeat;
@@ -109,12 +109,21 @@ pub fn check_topics(dir: &Path, expected: &Expected) {
 fn counts(log: &LogStore, topic: &str) -> BTreeMap<String, u64> {
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     for_each_record(log, topic, |place, record| {
-        let count = counts.entry(text(record.key)).or_default();
+        let count = count_of(&mut counts, record.key);
         let found: u64 = text(record.value).parse().unwrap();
         assert_eq!(found, *count + 1, "{} at {place} offset {}", text(record.key), record.offset);
         *count = found;
     });
     counts
+}
+
+/// The count of a text, which need not be there yet.
+fn count_of<'a>(counts: &'a mut BTreeMap<String, u64>, text: Option<&[u8]>) -> &'a mut u64 {
+    let text = std::str::from_utf8(text.expect("no nulls here")).unwrap();
+    if !counts.contains_key(text) {
+        counts.insert(text.to_owned(), 0);
+    }
+    counts.get_mut(text).unwrap()
 }
 
 /// All records of some topics, by partition.
