@@ -262,16 +262,17 @@ impl Slot {
             return Ok(None);
         }
         let version = fields.u16().unwrap_or_default();
-        if version > VERSION {
+        let content_len = fields.u32().unwrap_or_default() as usize;
+        let whole = bytes.get(..PREFIX_BYTES + content_len + 4);
+        let content = whole.and_then(checked).and_then(|bytes| bytes.get(PREFIX_BYTES..));
+        // Only what is whole has a version to speak of.
+        if content.is_some() && version > VERSION {
             return Err(Error::UnsupportedVersion {
                 path: self.path.clone(),
                 found: version.into(),
                 supported: VERSION.into(),
             });
         }
-        let content_len = fields.u32().unwrap_or_default() as usize;
-        let whole = bytes.get(..PREFIX_BYTES + content_len + 4);
-        let content = whole.and_then(checked).and_then(|bytes| bytes.get(PREFIX_BYTES..));
         Ok(content.and_then(Checkpoint::decode))
     }
 }
@@ -343,8 +344,16 @@ mod tests {
     fn a_newer_version_is_refused_by_name() {
         let storage = MemoryStorage::new();
         files(&storage).write(&checkpoint(8)).unwrap();
-        let file = storage.open(Path::new("checkpoint.0"), OpenMode::Write).unwrap();
-        file.write(4, &9u16.to_be_bytes()).unwrap();
+        let path = Path::new("checkpoint.0");
+        let file = storage.open(path, OpenMode::Write).unwrap();
+        let mut bytes = checkpoint(8).encode();
+        bytes[5] = 9;
+        // A damaged version is damage, and no newer version.
+        file.write(0, &bytes).unwrap();
+        assert!(matches!(files(&storage).read(), Err(Error::CorruptFile { .. })));
+        bytes.truncate(bytes.len() - 4);
+        crate::layout::put_checksum(&mut bytes);
+        file.write(0, &bytes).unwrap();
         let error = files(&storage).read().unwrap_err().to_string();
         assert!(error.contains("checkpoint.0 has format version 9"), "{error}");
     }

@@ -101,7 +101,7 @@ impl TopicFile {
         let mut fields = Fields::new(&bytes);
         let magic = fields.u32();
         let version = fields.u16().unwrap_or_default();
-        if magic == Some(MAGIC) && version > VERSION {
+        if magic == Some(MAGIC) && checked(&bytes).is_some() && version > VERSION {
             let (found, supported) = (version.into(), VERSION.into());
             return Err(Error::UnsupportedVersion { path, found, supported });
         }

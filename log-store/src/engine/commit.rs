@@ -13,6 +13,17 @@ use crate::journal::{Journal, JournaledBatch};
 use crate::partition::{Appender, Partition, PlacedBatch};
 use crate::types::{Offset, PartitionId, Timestamp};
 
+/// What may be queued that nobody waits for, as Kafka's `buffer.memory`: who sends more helps to
+/// commit it.
+const PENDING_BYTES_MAX: usize = 32 << 20;
+
+impl Pending {
+    /// The bytes that it takes in a journal entry.
+    fn bytes(&self) -> usize {
+        self.batches.iter().map(|placed| Journal::batch_len(placed.batch.len())).sum()
+    }
+}
+
 /// The batches of a transaction for one partition.
 #[derive(Debug)]
 pub(crate) struct TransactionBatches {
@@ -65,6 +76,7 @@ impl Engine {
     /// Queues batches, whose partition is locked so that they queue in the order of their offsets.
     pub(super) fn enqueue(&self, writer: &Writer, pending: Pending) -> u64 {
         let mut queue = writer.queue.lock();
+        queue.pending_bytes += pending.bytes();
         queue.pending.push_back(pending);
         queue.next_ticket += 1;
         queue.next_ticket
@@ -80,8 +92,9 @@ impl Engine {
     /// Sees to it that what is queued is committed although nobody waits for it.
     pub(crate) fn commit_behind(&self, ticket: u64) -> Result<()> {
         let writer = self.writer("append")?;
+        let full = writer.queue.lock().pending_bytes > PENDING_BYTES_MAX;
         let mut work = writer.work.lock();
-        if !work.served {
+        if full || !work.served {
             drop(work);
             return self.wait(ticket);
         }
@@ -234,12 +247,12 @@ fn take_group(queue: &mut CommitQueue, bytes_max: usize) -> Vec<Pending> {
     let mut bytes = 0;
     let mut group = Vec::new();
     while let Some(next) = queue.pending.front() {
-        let batches = next.batches.iter();
-        bytes += batches.map(|b| Journal::batch_len(b.batch.len())).sum::<usize>();
+        bytes += next.bytes();
         if !group.is_empty() && bytes > bytes_max {
             break;
         }
         group.extend(queue.pending.pop_front());
     }
+    queue.pending_bytes -= group.iter().map(Pending::bytes).sum::<usize>();
     group
 }

@@ -56,7 +56,7 @@ pub(super) fn read_store_file(storage: &dyn Storage, dir: &Path) -> Result<Optio
             continue;
         }
         let version = fields.u16().unwrap_or_default();
-        if version > VERSION {
+        if checked(&bytes).is_some() && version > VERSION {
             let (found, supported) = (version.into(), VERSION.into());
             return Err(Error::UnsupportedVersion { path, found, supported });
         }

@@ -80,6 +80,8 @@ pub(super) struct CommitQueue {
     pub(super) next_ticket: u64,
     /// All tickets below this are done.
     pub(super) done: u64,
+    /// What the pending batches take.
+    pub(super) pending_bytes: usize,
     /// Whether somebody is committing what was queued before.
     pub(super) leading: bool,
 }
