@@ -52,6 +52,16 @@ impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
     /// that an abort finds it even if the caller never returns.
     #[inline]
     pub(crate) fn change(&mut self, key: &K) -> &mut Option<ValueAndTimestamp<V>> {
+        self.change_counted(key, &mut 0)
+    }
+
+    /// As [`change`](Self::change), and counts a key that was not changed before since the commit.
+    #[inline]
+    pub(crate) fn change_counted(
+        &mut self,
+        key: &K,
+        dirty_keys: &mut usize,
+    ) -> &mut Option<ValueAndTimestamp<V>> {
         let hasher = &self.hasher;
         let entry = self.slots.entry(
             hasher.hash_one(key),
@@ -67,6 +77,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
         if slot.dirty == CLEAN {
             slot.dirty = u32::try_from(self.dirty.len()).expect("a commit changes < 2^32 keys");
             self.dirty.push((key.clone(), slot.value.clone()));
+            *dirty_keys += 1;
         }
         &mut slot.value
     }

@@ -20,6 +20,8 @@ pub(crate) struct WindowStore<K, V> {
     windows: BTreeMap<i64, Table<K, V>>,
     /// The starts of the windows with changes, in the order of their first change.
     dirty: Vec<i64>,
+    /// The changed keys of all windows, because commits ask for their number at every record.
+    dirty_keys: usize,
     /// The largest event time that the operator has seen. It lives here to be committed, aborted
     /// and restored with the windows that it closes.
     observed: Option<Timestamp>,
@@ -40,6 +42,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
             name,
             windows: BTreeMap::new(),
             dirty: Vec::new(),
+            dirty_keys: 0,
             observed: None,
             observed_committed: None,
             retention_ms,
@@ -63,7 +66,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
         if window.dirty_len() == 0 {
             self.dirty.push(start_ms);
         }
-        window.change(key)
+        window.change_counted(key, &mut self.dirty_keys)
     }
 
     /// The committed values of a key, by window start, from `from_ms` up to and including `to_ms`.
@@ -120,7 +123,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
 
 impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for WindowStore<K, V> {
     fn dirty_len(&self) -> usize {
-        self.dirty.iter().filter_map(|start| self.windows.get(start)).map(Table::dirty_len).sum()
+        self.dirty_keys
     }
 
     fn log_changes(&self, write: &mut ChangelogWriter<'_>) -> Result<()> {
@@ -160,6 +163,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for Window
                 window.commit(|_| ());
             }
         }
+        self.dirty_keys = 0;
         self.observed_committed = self.observed;
         self.expire();
     }
@@ -174,6 +178,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for Window
                 }
             }
         }
+        self.dirty_keys = 0;
         self.observed = self.observed_committed;
     }
 
