@@ -12,6 +12,7 @@
     reason = "helpers of tests"
 )]
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -59,6 +60,8 @@ struct Model {
     start: Vec<(u64, u64)>,
     /// Group offsets, acknowledged and all that were tried since.
     committed: Option<u64>,
+    /// Whether a topic was created or deleted last, where that is known. It lasts in any case.
+    others: BTreeMap<String, bool>,
     tried: Vec<u64>,
 }
 
@@ -79,7 +82,9 @@ impl Model {
 fn work(storage: &SimulatedStorage, durability: Durability, rng: &mut Rng, model: &mut Model) {
     let Ok(mut store) = open(storage, durability) else { return };
     if !model.created {
-        let segment_bytes = rng.u32(1_024..6_000).to_string();
+        // Small segments roll all the time; with large ones the journal fills and is recycled.
+        let small = rng.u8(0..4) > 0;
+        let segment_bytes = if small { rng.u32(1_024..6_000) } else { 1 << 20 }.to_string();
         let topic = NewTopic::new(TOPIC)
             .partitions(PARTITIONS)
             .config("segment.bytes", segment_bytes)
@@ -97,10 +102,16 @@ fn work(storage: &SimulatedStorage, durability: Durability, rng: &mut Rng, model
             17 => commit(&store, rng, model),
             18 => {
                 let other = format!("other-{}", rng.u32(0..5));
-                match store.create_topic(&NewTopic::new(other.clone())) {
-                    Err(Error::TopicExists { .. }) => store.delete_topic(&other),
-                    result => result,
+                let exists = store.describe_topic(&other).is_ok();
+                model.others.remove(&other);
+                let changed = match exists {
+                    true => store.delete_topic(&other),
+                    false => store.create_topic(&NewTopic::new(other.clone())),
+                };
+                if changed.is_ok() {
+                    model.others.insert(other, !exists);
                 }
+                changed
             }
             _ => match store.close().and_then(|()| open(storage, durability)) {
                 Ok(again) => {
@@ -203,6 +214,48 @@ fn commit(store: &LogStore, rng: &mut Rng, model: &mut Model) -> Result<(), Erro
     Ok(())
 }
 
+/// Compares a partition of an opened store with the model, and returns where it ends.
+fn verify_partition(
+    store: &LogStore,
+    number: usize,
+    lossless: bool,
+    model: &Model,
+    story: &str,
+) -> usize {
+    let tp = partition(u32::try_from(number).unwrap());
+    let watermarks = store.watermarks(&tp).unwrap();
+    let (kept, asked) = model.start[number];
+    let start = watermarks.start.value();
+    assert!(start <= asked, "{story}: {tp} starts at {start}, past {asked}");
+    if lossless {
+        assert!(start >= kept, "{story}: {tp} starts at {start}, before {kept}");
+    }
+    let batches = store.fetch(&tp, watermarks.start, usize::MAX).unwrap();
+    let records = batches.iter().flat_map(RecordBatch::iter);
+    let read: Vec<(u64, String)> = records
+        .map(|r| (r.offset.value(), String::from_utf8(r.value.unwrap().to_vec()).unwrap()))
+        .collect();
+    let end = usize::try_from(watermarks.end.value()).unwrap();
+    let expected: Vec<(u64, String)> = model.values[number]
+        .iter()
+        .enumerate()
+        .map(|(offset, value)| (offset as u64, value.clone()))
+        .take(end)
+        .skip(usize::try_from(start).unwrap())
+        .collect();
+    assert!(end <= model.values[number].len(), "{story}: {tp} has more than was appended");
+    assert!(read == expected, "{story}: {tp} reads\n{read:?}\nbut was\n{expected:?}");
+    let least = if lossless { model.acknowledged[number] } else { model.closed[number] };
+    assert!(end >= least, "{story}: {tp} ends at {end}, acknowledged were {least}");
+    // From anywhere it is the same, whatever became of the indexes.
+    for from in (0..5).map(|n| start + n * (end as u64 - start) / 5) {
+        let batches = store.fetch(&tp, Offset::new(from), 2_000).unwrap();
+        let offsets = batches.iter().flat_map(RecordBatch::iter).map(|r| r.offset.value());
+        assert!(offsets.zip(from..).all(|(a, b)| a == b), "{story}: {tp} from {from}");
+    }
+    end
+}
+
 /// Compares an opened store with the model, and brings the model to what it found.
 fn verify(store: &LogStore, lossless: bool, model: &mut Model, story: &str) {
     if !model.created && store.describe_topic(TOPIC).is_err() {
@@ -210,32 +263,11 @@ fn verify(store: &LogStore, lossless: bool, model: &mut Model, story: &str) {
     }
     let mut found = Vec::new();
     for number in 0..PARTITIONS as usize {
-        let tp = partition(u32::try_from(number).unwrap());
-        let watermarks = store.watermarks(&tp).unwrap();
-        let (kept, asked) = model.start[number];
-        let start = watermarks.start.value();
-        assert!(start <= asked, "{story}: {tp} starts at {start}, past {asked}");
-        if lossless {
-            assert!(start >= kept, "{story}: {tp} starts at {start}, before {kept}");
-        }
-        let batches = store.fetch(&tp, watermarks.start, usize::MAX).unwrap();
-        let records = batches.iter().flat_map(RecordBatch::iter);
-        let read: Vec<(u64, String)> = records
-            .map(|r| (r.offset.value(), String::from_utf8(r.value.unwrap().to_vec()).unwrap()))
-            .collect();
-        let end = usize::try_from(watermarks.end.value()).unwrap();
-        let expected: Vec<(u64, String)> = model.values[number]
-            .iter()
-            .enumerate()
-            .map(|(offset, value)| (offset as u64, value.clone()))
-            .take(end)
-            .skip(usize::try_from(start).unwrap())
-            .collect();
-        assert!(end <= model.values[number].len(), "{story}: {tp} has more than was appended");
-        assert!(read == expected, "{story}: {tp} reads\n{read:?}\nbut was\n{expected:?}");
-        let least = if lossless { model.acknowledged[number] } else { model.closed[number] };
-        assert!(end >= least, "{story}: {tp} ends at {end}, acknowledged were {least}");
-        found.push(end);
+        found.push(verify_partition(store, number, lossless, model, story));
+    }
+    for (other, created) in &model.others {
+        let exists = store.describe_topic(other).is_ok();
+        assert_eq!(exists, *created, "{story}: topic {other}");
     }
     for members in &model.transactions {
         let there = |(number, value): &(usize, String)| {
