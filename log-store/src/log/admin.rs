@@ -1,0 +1,149 @@
+//! The log as a whole: its topics, its groups, and the handing out of consumers and producers.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::error::Result;
+use crate::log::consumer::{Consumer, ConsumerConfig};
+use crate::log::group::GroupOffsets;
+use crate::log::producer::{Producer, ProducerConfig};
+use crate::types::{Offset, TopicName, TopicPartition};
+
+/// A log: topics of partitions of records, and the committed offsets of consumer groups.
+pub trait Log: Send + Sync + fmt::Debug {
+    /// Creates a topic.
+    ///
+    /// # Errors
+    /// `TopicExists`, `InvalidTopicName`, `InvalidConfig`, or a failure of the log.
+    fn create_topic(&self, topic: &NewTopic) -> Result<()>;
+
+    /// Deletes a topic with its records and the offsets that groups committed for it.
+    ///
+    /// # Errors
+    /// `UnknownTopic`, or a failure of the log.
+    fn delete_topic(&self, topic: &str) -> Result<()>;
+
+    /// All topics, internal ones included, by name.
+    ///
+    /// # Errors
+    /// A failure of the log.
+    fn topics(&self) -> Result<Vec<TopicDescription>>;
+
+    /// One topic.
+    ///
+    /// # Errors
+    /// `UnknownTopic`, or a failure of the log.
+    fn describe_topic(&self, topic: &str) -> Result<TopicDescription>;
+
+    /// The log start and log end offset of a partition.
+    ///
+    /// # Errors
+    /// `UnknownTopic`, `UnknownPartition`, or a failure of the log.
+    fn watermarks(&self, topic_partition: &TopicPartition) -> Result<Watermarks>;
+
+    /// Moves the log start offset up: records before `before` are gone for every reader, and
+    /// their space is freed when whole segments are. The repartition topics of a topology are
+    /// kept short by it.
+    ///
+    /// # Errors
+    /// `OffsetOutOfRange` for an offset past the log end, `UnknownTopic`, `UnknownPartition`, or
+    /// a failure of the log.
+    fn delete_records(&self, topic_partition: &TopicPartition, before: Offset) -> Result<()>;
+
+    /// The names of the groups that have committed offsets.
+    ///
+    /// # Errors
+    /// A failure of the log.
+    fn groups(&self) -> Result<Vec<String>>;
+
+    /// The offsets that a group has committed; empty for a group that has none.
+    ///
+    /// # Errors
+    /// A failure of the log.
+    fn group_offsets(&self, group: &str) -> Result<GroupOffsets>;
+
+    /// Sets and (with `None`) removes committed offsets of a group.
+    ///
+    /// # Errors
+    /// `InvalidState` while the group has live members, or a failure of the log.
+    fn alter_group_offsets(
+        &self,
+        group: &str,
+        offsets: &[(TopicPartition, Option<Offset>)],
+    ) -> Result<()>;
+
+    /// A new consumer.
+    ///
+    /// # Errors
+    /// `InvalidConfig`, or a failure of the log.
+    fn consumer(&self, config: &ConsumerConfig) -> Result<Box<dyn Consumer>>;
+
+    /// A new producer.
+    ///
+    /// # Errors
+    /// `InvalidConfig`, or a failure of the log.
+    fn producer(&self, config: &ProducerConfig) -> Result<Box<dyn Producer>>;
+
+    /// Whether `poll` sees a record as soon as it was committed, so that "nothing came" means
+    /// "the input is drained". True for the embedded log, where a commit costs microseconds.
+    fn is_embedded(&self) -> bool;
+}
+
+/// A topic to create.
+///
+/// ```
+/// use headwater_log_store::NewTopic;
+///
+/// let topic = NewTopic::new("web-access").partitions(4).config("retention.ms", "604800000");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTopic {
+    /// The name.
+    pub name: String,
+    /// How many partitions. Default = 1.
+    pub partitions: u32,
+    /// Configs in Kafka's words. Default = none.
+    pub configs: BTreeMap<String, String>,
+}
+
+impl NewTopic {
+    /// A topic with one partition and the default configs.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), partitions: 1, configs: BTreeMap::new() }
+    }
+
+    /// With that many partitions.
+    #[must_use]
+    pub fn partitions(mut self, partitions: u32) -> Self {
+        self.partitions = partitions;
+        self
+    }
+
+    /// With a config, by Kafka's key and in Kafka's notation.
+    #[must_use]
+    pub fn config(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.configs.insert(key.into(), value.into());
+        self
+    }
+}
+
+/// What a topic is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicDescription {
+    /// The name.
+    pub name: TopicName,
+    /// How many partitions.
+    pub partitions: u32,
+    /// The configs that differ from their defaults.
+    pub configs: BTreeMap<String, String>,
+}
+
+/// Where a partition begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watermarks {
+    /// The first offset that is kept: the log start offset.
+    pub start: Offset,
+    /// The offset that the next visible record will have: the high watermark.
+    pub end: Offset,
+}

@@ -1,0 +1,16 @@
+//! The seam: what the topology runtime and the connectors ask of a log, whichever it is.
+//!
+//! The shape and the words are those of Kafka's three clients, because both an embedded log and a
+//! Kafka cluster can do those well.
+mod group;
+mod consumer;
+mod producer;
+mod admin;
+
+pub use admin::{Log, NewTopic, TopicDescription, Watermarks};
+pub use consumer::{AutoOffsetReset, Consumer, ConsumerConfig, ConsumerWaker};
+pub use group::{GroupMetadata, GroupOffsets, OffsetAndMetadata};
+pub use producer::{
+    Acknowledgement, Producer, ProducerConfig, ProducerRecord, Receipt, RecordMetadata,
+    TransactionBytes,
+};
