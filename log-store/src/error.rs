@@ -97,6 +97,51 @@ pub enum Error {
         /// Why it does not fit.
         reason: String,
     },
+    /// A group has neither members nor committed offsets.
+    #[error("group {group:?} does not exist")]
+    UnknownGroup {
+        /// The group asked for.
+        group: String,
+    },
+    /// A group has live members, so only they may change its offsets.
+    #[error(
+        "group {group:?} has live members ({}): its offsets can be changed from outside once they \
+         have left",
+        members.join(", ")
+    )]
+    GroupNotEmpty {
+        /// The group.
+        group: String,
+        /// The ids of its members.
+        members: Vec<String>,
+    },
+    /// A member has left its group or was put out of it: other members have its partitions.
+    #[error(
+        "{member_id:?} is no member of group {group:?}: it left, or did not poll for \
+         max.poll.interval.ms; nothing was committed"
+    )]
+    UnknownMember {
+        /// The group.
+        group: String,
+        /// The member's id.
+        member_id: String,
+    },
+    /// A commit comes from before the last rebalance that its member took part in. Nothing was
+    /// written.
+    #[error(
+        "generation {generation} of member {member_id:?} of group {group:?} is over: it is in \
+         generation {current}; nothing was committed"
+    )]
+    IllegalGeneration {
+        /// The group.
+        group: String,
+        /// The member's id.
+        member_id: String,
+        /// The generation that the commit came with.
+        generation: i32,
+        /// The generation that the member is in.
+        current: i32,
+    },
     /// Stored bytes are not what was written. They are never cut or skipped silently.
     #[error("{topic_partition} is corrupt at offset {offset}, {path} byte {position}: {reason}")]
     Corrupt {

@@ -36,10 +36,12 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::Durability;
 pub use engine::{RecoveryReport, TornTail};
 pub use error::{Error, Result};
+pub use group::{OffsetReset, OffsetResetPlan, PartitionReset, ResetNote};
 pub use log::{
-    Acknowledgement, AutoOffsetReset, Consumer, ConsumerConfig, ConsumerWaker, GroupMetadata,
-    GroupOffsets, Log, NewTopic, OffsetAndMetadata, Producer, ProducerConfig, ProducerRecord,
-    Receipt, RecordMetadata, TopicDescription, TransactionBytes, Watermarks,
+    Acknowledgement, AutoOffsetReset, Consumer, ConsumerConfig, ConsumerWaker, GroupDescription,
+    GroupMetadata, GroupOffsets, GroupPartition, GroupState, Log, MemberDescription, NewTopic,
+    OffsetAndMetadata, Producer, ProducerConfig, ProducerRecord, RebalanceListener, Receipt,
+    RecordMetadata, TopicDescription, TransactionBytes, Watermarks,
 };
 pub use partitioner::partition_for_key;
 pub use record::{Header, HeadersView, Record, RecordBatch, RecordBatchBuilder, RecordView};

@@ -25,6 +25,8 @@ pub(crate) struct LogProducer {
     engine: Arc<Engine>,
     identity: Option<Identity>,
     transaction: Option<Transaction>,
+    /// Whose offsets are in the transaction.
+    offsets: Vec<(GroupMetadata, Vec<TopicPartition>)>,
     topics: HashMap<String, KnownTopic>,
     /// What the last send outside of a transaction waits for.
     last_ticket: Option<u64>,
@@ -65,7 +67,14 @@ impl LogProducer {
             drop(newest);
             Identity { transactional_id: id.clone(), epoch, fence }
         });
-        Ok(Self { engine, identity, transaction: None, topics: HashMap::new(), last_ticket: None })
+        Ok(Self {
+            engine,
+            identity,
+            transaction: None,
+            offsets: Vec::new(),
+            topics: HashMap::new(),
+            last_ticket: None,
+        })
     }
 
     fn check_fence(&self) -> Result<()> {
@@ -165,6 +174,9 @@ impl Producer for LogProducer {
     ) -> Result<()> {
         let engine = Arc::clone(&self.engine);
         let transaction = self.open_transaction("send_offsets_to_transaction")?;
+        let partitions: Vec<_> = offsets.iter().map(|(partition, _)| partition.clone()).collect();
+        // Only to say no early: what counts is who they are when the transaction is committed.
+        drop(engine.begin_group_commit(group, &partitions)?);
         let commits: Vec<_> = offsets
             .iter()
             .map(|(topic_partition, offset)| OffsetCommit {
@@ -173,7 +185,9 @@ impl Producer for LogProducer {
                 offset: Some(offset.clone()),
             })
             .collect();
-        transaction.push_offsets(&engine, &commits)
+        transaction.push_offsets(&engine, &commits)?;
+        self.offsets.push((group.clone(), partitions));
+        Ok(())
     }
 
     fn commit_transaction(&mut self) -> Result<()> {
@@ -184,8 +198,16 @@ impl Producer for LogProducer {
         if let (Some(identity), Some(epoch)) = (&self.identity, &epoch) {
             identity.check(**epoch)?;
         }
+        let engine = Arc::clone(&self.engine);
+        // No partition whose offset is in it goes to another member before it is done.
+        let _commits = self
+            .offsets
+            .iter()
+            .map(|(group, partitions)| engine.begin_group_commit(group, partitions))
+            .collect::<Result<Vec<_>>>()?;
+        self.offsets.clear();
         let transaction = self.transaction.take().expect("just seen");
-        let committed = transaction.commit(&self.engine);
+        let committed = transaction.commit(&engine);
         if committed.is_err() {
             // A topic may have been deleted, and created anew since: look again.
             self.topics.clear();
@@ -196,6 +218,7 @@ impl Producer for LogProducer {
     fn abort_transaction(&mut self) -> Result<()> {
         self.open_transaction("abort_transaction")?;
         self.transaction.take().expect("just seen").abort();
+        self.offsets.clear();
         Ok(())
     }
 

@@ -9,11 +9,10 @@ use crate::config::Durability;
 use crate::consumer::LogConsumer;
 use crate::engine::{Engine, EngineConfig, RecoveryReport, create_or_open, open_read_only};
 use crate::error::{Error, Result};
-use crate::group::OffsetCommit;
 use crate::housekeeping::Housekeeping;
 use crate::log::{
-    Consumer, ConsumerConfig, GroupOffsets, Log, NewTopic, OffsetAndMetadata, Producer,
-    ProducerConfig, TopicDescription, Watermarks,
+    Consumer, ConsumerConfig, GroupDescription, GroupMetadata, GroupOffsets, Log, NewTopic,
+    OffsetAndMetadata, Producer, ProducerConfig, TopicDescription, Watermarks,
 };
 use crate::producer::LogProducer;
 use crate::record::{Record, RecordBatch};
@@ -392,7 +391,10 @@ impl Drop for Inner {
 
 impl Log for LogStore {
     fn create_topic(&self, topic: &NewTopic) -> Result<()> {
-        self.inner.engine.create_topic(topic)
+        self.inner.engine.create_topic(topic)?;
+        // Members that subscribed to it before it was there may be waiting in a poll.
+        self.inner.engine.signal.notify();
+        Ok(())
     }
 
     fn delete_topic(&self, topic: &str) -> Result<()> {
@@ -419,9 +421,19 @@ impl Log for LogStore {
         self.inner.engine.delete_records(&partition, before)
     }
 
+    fn offsets_for_times(
+        &self,
+        times: &[(TopicPartition, Timestamp)],
+    ) -> Result<Vec<Option<Offset>>> {
+        let engine = &self.inner.engine;
+        engine.refresh()?;
+        let find = |(tp, time): &(TopicPartition, _)| engine.partition(tp)?.offset_for_time(*time);
+        times.iter().map(find).collect()
+    }
+
     fn groups(&self) -> Result<Vec<String>> {
         self.inner.engine.refresh()?;
-        Ok(self.inner.engine.offsets.groups())
+        Ok(self.inner.engine.group_names())
     }
 
     fn group_offsets(&self, group: &str) -> Result<GroupOffsets> {
@@ -429,20 +441,24 @@ impl Log for LogStore {
         Ok(self.inner.engine.offsets.group(group))
     }
 
+    fn describe_group(&self, group: &str) -> Result<GroupDescription> {
+        self.inner.engine.refresh()?;
+        self.inner.engine.describe_group(group)
+    }
+
+    fn delete_group(&self, group: &str) -> Result<()> {
+        self.inner.engine.delete_group(group)
+    }
+
     fn alter_group_offsets(
         &self,
         group: &str,
         offsets: &[(TopicPartition, Option<Offset>)],
     ) -> Result<()> {
-        let commits: Vec<_> = offsets
-            .iter()
-            .map(|(topic_partition, offset)| OffsetCommit {
-                group: group.to_owned(),
-                topic_partition: topic_partition.clone(),
-                offset: offset.map(OffsetAndMetadata::from),
-            })
-            .collect();
-        self.inner.engine.commit_offsets(&commits)
+        let offsets = offsets.iter().map(|(topic_partition, offset)| {
+            (topic_partition.clone(), offset.map(OffsetAndMetadata::from))
+        });
+        self.inner.engine.commit_group_offsets(&GroupMetadata::outside(group), offsets)
     }
 
     fn consumer(&self, config: &ConsumerConfig) -> Result<Box<dyn Consumer>> {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use headwater_log_store::{
-    Consumer, ConsumerConfig, Error, GroupMetadata, GroupOffsets, Log, NewTopic, Offset,
-    OffsetAndMetadata, Producer, ProducerConfig, ProducerRecord, Receipt, Result, TopicDescription,
-    TopicPartition, TransactionBytes, Watermarks,
+    Consumer, ConsumerConfig, Error, GroupDescription, GroupMetadata, GroupOffsets, Log, NewTopic,
+    Offset, OffsetAndMetadata, Producer, ProducerConfig, ProducerRecord, Receipt, Result,
+    Timestamp, TopicDescription, TopicPartition, TransactionBytes, Watermarks,
 };
 
 /// Whether the fatal call is still carried out.
@@ -82,8 +82,20 @@ impl Log for DyingLog {
     fn delete_records(&self, topic_partition: &TopicPartition, before: Offset) -> Result<()> {
         self.death.pass(|| self.log.delete_records(topic_partition, before))
     }
+    fn offsets_for_times(
+        &self,
+        times: &[(TopicPartition, Timestamp)],
+    ) -> Result<Vec<Option<Offset>>> {
+        self.log.offsets_for_times(times)
+    }
     fn groups(&self) -> Result<Vec<String>> {
         self.log.groups()
+    }
+    fn describe_group(&self, group: &str) -> Result<GroupDescription> {
+        self.log.describe_group(group)
+    }
+    fn delete_group(&self, group: &str) -> Result<()> {
+        self.death.pass(|| self.log.delete_group(group))
     }
     fn group_offsets(&self, group: &str) -> Result<GroupOffsets> {
         self.log.group_offsets(group)

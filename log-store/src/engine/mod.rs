@@ -10,6 +10,7 @@ mod opening;
 mod open;
 mod view;
 mod offsets;
+mod groups;
 mod admin;
 mod retention;
 mod background;

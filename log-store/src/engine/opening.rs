@@ -17,7 +17,7 @@ use crate::engine::partition_files::{
 use crate::engine::recovery::{Recovering, RecoveryReport, apply, ends_after};
 use crate::engine::state::{Engine, JournalSide, Side, Writer, WriterParts};
 use crate::error::{Error, Result};
-use crate::group::OffsetsCache;
+use crate::group::{Coordinator, OffsetsCache};
 use crate::journal::{EntryWriter, Journal};
 use crate::partition::partition_dir;
 use crate::published::Published;
@@ -96,6 +96,7 @@ impl Opening<'_> {
             dir: config.dir.clone(),
             store_id: self.store_id,
             offsets: OffsetsCache::default(),
+            groups: Coordinator::default(),
             signal: Signal::default(),
             topics: RwLock::new(open),
             side: Side::Writer(Box::new(Writer::new(WriterParts {

@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::config::Durability;
 use crate::engine::recovery::RecoveryReport;
 use crate::error::{Error, Result};
-use crate::group::OffsetsCache;
+use crate::group::{Coordinator, OffsetsCache};
 use crate::journal::{EntryWriter, Journal};
 use crate::partition::{Partition, PlacedBatch};
 use crate::published::Published;
@@ -34,6 +34,7 @@ pub(crate) struct Engine {
     pub(crate) dir: PathBuf,
     pub(crate) store_id: u128,
     pub(crate) offsets: OffsetsCache,
+    pub(crate) groups: Coordinator,
     pub(crate) signal: Signal,
     pub(super) topics: RwLock<BTreeMap<TopicName, Arc<Topic>>>,
     pub(super) side: Side,

@@ -13,7 +13,7 @@ use crate::config::TopicConfig;
 use crate::engine::files::read_store_file;
 use crate::engine::state::{Engine, Side};
 use crate::error::{Error, Result};
-use crate::group::OffsetsCache;
+use crate::group::{Coordinator, OffsetsCache};
 use crate::partition::{Partition, PartitionParts, partition_dir};
 use crate::published::{PublishedEnd, read_published};
 use crate::segment::{Segment, SegmentSpec};
@@ -37,6 +37,7 @@ pub(crate) fn open_read_only(
         dir: dir.to_owned(),
         store_id,
         offsets: OffsetsCache::default(),
+        groups: Coordinator::default(),
         signal: Signal::default(),
         topics: RwLock::new(BTreeMap::new()),
         side: Side::Reader(Mutex::new(())),

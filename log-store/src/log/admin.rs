@@ -5,9 +5,9 @@ use std::fmt;
 
 use crate::error::Result;
 use crate::log::consumer::{Consumer, ConsumerConfig};
-use crate::log::group::GroupOffsets;
+use crate::log::group::{GroupDescription, GroupOffsets};
 use crate::log::producer::{Producer, ProducerConfig};
-use crate::types::{Offset, TopicName, TopicPartition};
+use crate::types::{Offset, Timestamp, TopicName, TopicPartition};
 
 /// A log: topics of partitions of records, and the committed offsets of consumer groups.
 pub trait Log: Send + Sync + fmt::Debug {
@@ -50,11 +50,35 @@ pub trait Log: Send + Sync + fmt::Debug {
     /// a failure of the log.
     fn delete_records(&self, topic_partition: &TopicPartition, before: Offset) -> Result<()>;
 
-    /// The names of the groups that have committed offsets.
+    /// For each partition the offset of the first record that has at least this timestamp; `None`
+    /// where there is no such record. The answers come in the order of the questions.
+    ///
+    /// # Errors
+    /// `UnknownTopic`, `UnknownPartition`, `Corrupt`, or a failure of the log.
+    fn offsets_for_times(
+        &self,
+        times: &[(TopicPartition, Timestamp)],
+    ) -> Result<Vec<Option<Offset>>>;
+
+    /// The names of the groups that have committed offsets or live members, in order.
     ///
     /// # Errors
     /// A failure of the log.
     fn groups(&self) -> Result<Vec<String>>;
+
+    /// A group: its members and how far it has come.
+    ///
+    /// # Errors
+    /// `UnknownGroup` for one that has neither members nor committed offsets, or a failure of the
+    /// log.
+    fn describe_group(&self, group: &str) -> Result<GroupDescription>;
+
+    /// Removes all committed offsets of a group that has no members.
+    ///
+    /// # Errors
+    /// `GroupNotEmpty`, `UnknownGroup` for one that has no committed offsets either, or a failure
+    /// of the log.
+    fn delete_group(&self, group: &str) -> Result<()>;
 
     /// The offsets that a group has committed; empty for a group that has none.
     ///
@@ -62,10 +86,11 @@ pub trait Log: Send + Sync + fmt::Debug {
     /// A failure of the log.
     fn group_offsets(&self, group: &str) -> Result<GroupOffsets>;
 
-    /// Sets and (with `None`) removes committed offsets of a group.
+    /// Sets and (with `None`) removes committed offsets of a group that has no members.
     ///
     /// # Errors
-    /// `InvalidState` while the group has live members, or a failure of the log.
+    /// `GroupNotEmpty`, `OffsetOutOfRange` for an offset past the log end, `UnknownTopic`,
+    /// `UnknownPartition`, or a failure of the log.
     fn alter_group_offsets(
         &self,
         group: &str,

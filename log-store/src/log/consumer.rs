@@ -7,27 +7,55 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::log::group::{GroupMetadata, OffsetAndMetadata};
 use crate::record::RecordBatch;
-use crate::types::{Offset, TopicPartition};
+use crate::types::{Offset, Timestamp, TopicName, TopicPartition};
 
 /// Reads records, and remembers for its group how far it has come.
 pub trait Consumer: Send + fmt::Debug {
+    /// Shares the partitions of these topics with the other members of the group, from the next
+    /// poll on; instead of the topics subscribed before. Topics that do not exist yet are taken up
+    /// when they do. No topics is [`unsubscribe`](Self::unsubscribe).
+    ///
+    /// All of a rebalance happens inside `poll`: a partition that is to go to another member is
+    /// revoked in one, and the other member gets it in one of its own after that. A member that
+    /// does not poll for `max.poll.interval.ms` loses its membership; its next poll tells the
+    /// listener so, and joins anew. Dropping the consumer leaves the group without a call of the
+    /// listener.
+    ///
+    /// # Errors
+    /// `InvalidState` without a group, for a consumer that has assigned its own partitions, or
+    /// from within a listener; `InvalidTopicName`; `ReadOnly` where no offsets can be committed.
+    fn subscribe(&mut self, topics: &[&str], listener: Box<dyn RebalanceListener>) -> Result<()>;
+
+    /// The topics subscribed, in order.
+    fn subscription(&self) -> Vec<TopicName>;
+
+    /// Gives all partitions back, whether subscribed or assigned, and leaves the group. The
+    /// listener is told before the partitions go.
+    ///
+    /// # Errors
+    /// `InvalidState` from within a listener, or what the listener returns; the consumer has left
+    /// all the same.
+    fn unsubscribe(&mut self) -> Result<()>;
+
     /// Takes exactly these partitions from now on. A partition that is new starts at the group's
     /// committed offset, or where `auto_offset_reset` says.
     ///
     /// # Errors
     /// `UnknownTopic`, `UnknownPartition`, `InvalidState` where `AutoOffsetReset::None` finds no
-    /// committed offset, or a failure of the log.
+    /// committed offset or for a consumer that has subscribed, or a failure of the log.
     fn assign(&mut self, partitions: &[TopicPartition]) -> Result<()>;
 
     /// The partitions taken.
     fn assignment(&self) -> Vec<TopicPartition>;
 
     /// The next records, in batches: at once if there are any, else after waiting up to
-    /// `timeout`; empty if none came. Partitions take turns.
+    /// `timeout`; empty if none came. Partitions take turns. The rebalances of a subscription
+    /// happen here.
     ///
     /// # Errors
     /// `Corrupt` or `OffsetOutOfRange` for the partition that cannot be read (the others can be
-    /// read by the next poll), or a failure of the log.
+    /// read by the next poll), `InvalidState` where `AutoOffsetReset::None` finds no committed
+    /// offset or from within a listener, what a listener returns, or a failure of the log.
     fn poll(&mut self, timeout: Duration) -> Result<Vec<RecordBatch>>;
 
     /// The next offset that a poll will return for this partition.
@@ -54,7 +82,36 @@ pub trait Consumer: Send + fmt::Debug {
     /// `InvalidState` for a partition that is not assigned.
     fn resume(&mut self, partitions: &[TopicPartition]) -> Result<()>;
 
-    /// The offset that the group has committed, if any.
+    /// The log start offsets of partitions, assigned or not, in the order of the question.
+    ///
+    /// # Errors
+    /// `UnknownTopic`, `UnknownPartition`, or a failure of the log.
+    fn beginning_offsets(&self, partitions: &[TopicPartition]) -> Result<Vec<Offset>>;
+
+    /// The log end offsets of partitions, assigned or not, in the order of the question.
+    ///
+    /// # Errors
+    /// `UnknownTopic`, `UnknownPartition`, or a failure of the log.
+    fn end_offsets(&self, partitions: &[TopicPartition]) -> Result<Vec<Offset>>;
+
+    /// As [`Log::offsets_for_times`](crate::Log::offsets_for_times).
+    ///
+    /// # Errors
+    /// `UnknownTopic`, `UnknownPartition`, `Corrupt`, or a failure of the log.
+    fn offsets_for_times(
+        &self,
+        times: &[(TopicPartition, Timestamp)],
+    ) -> Result<Vec<Option<Offset>>>;
+
+    /// How many offsets lie between this consumer's position and the log end; `None` while that
+    /// is not known, which for a log on other machines is until the first fetch.
+    ///
+    /// # Errors
+    /// `InvalidState` for a partition that is not assigned, or a failure of the log.
+    fn lag(&self, topic_partition: &TopicPartition) -> Result<Option<u64>>;
+
+    /// The offset that the group has committed; `None` says that there is none. An offset that
+    /// cannot be known right now is an error instead.
     ///
     /// # Errors
     /// `InvalidState` without a group, or a failure of the log.
@@ -64,8 +121,10 @@ pub trait Consumer: Send + fmt::Debug {
     /// is.
     ///
     /// # Errors
-    /// `InvalidState` without a group, `OffsetOutOfRange` for an offset past the log end, or a
-    /// failure of the log.
+    /// `InvalidState` without a group or for a partition that another member has, `UnknownMember`
+    /// once this consumer has lost its membership, `GroupNotEmpty` for one that assigns its own
+    /// partitions while the group has members, `OffsetOutOfRange` for an offset past the log end,
+    /// or a failure of the log.
     fn commit(&mut self, offsets: &[(TopicPartition, OffsetAndMetadata)]) -> Result<()>;
 
     /// Who this consumer is in its group, for
@@ -78,6 +137,80 @@ pub trait Consumer: Send + fmt::Debug {
     /// A handle that ends a blocked poll from another thread.
     fn waker(&self) -> ConsumerWaker;
 }
+
+/// Is told, inside `poll`, which partitions come and go. `()` is one that does not care.
+///
+/// A listener may commit, seek, pause and ask through the consumer that it is given; it may not
+/// poll, assign or subscribe. What it returns as an error is what the poll returns; the partitions
+/// have come or gone all the same.
+///
+/// ```
+/// use headwater_log_store::{Consumer, OffsetAndMetadata, RebalanceListener, Result};
+/// use headwater_log_store::TopicPartition;
+///
+/// /// Commits what was processed before somebody else goes on with it.
+/// struct CommitFirst;
+///
+/// impl RebalanceListener for CommitFirst {
+///     fn on_partitions_revoked(
+///         &mut self,
+///         consumer: &mut dyn Consumer,
+///         partitions: &[TopicPartition],
+///     ) -> Result<()> {
+///         let mut offsets = Vec::new();
+///         for partition in partitions {
+///             let position = consumer.position(partition)?;
+///             offsets.push((partition.clone(), OffsetAndMetadata::from(position)));
+///         }
+///         consumer.commit(&offsets)
+///     }
+/// }
+/// ```
+pub trait RebalanceListener: Send {
+    /// These partitions have come, in addition to those that the consumer has; their positions
+    /// are the committed offsets. Not called for none. Default = nothing.
+    ///
+    /// # Errors
+    /// Whatever the poll shall return.
+    fn on_partitions_assigned(
+        &mut self,
+        consumer: &mut dyn Consumer,
+        partitions: &[TopicPartition],
+    ) -> Result<()> {
+        let _ = (consumer, partitions);
+        Ok(())
+    }
+
+    /// These partitions will go, and nobody else has them yet: the last moment to commit. Not
+    /// called for none. Default = nothing.
+    ///
+    /// # Errors
+    /// Whatever the poll shall return.
+    fn on_partitions_revoked(
+        &mut self,
+        consumer: &mut dyn Consumer,
+        partitions: &[TopicPartition],
+    ) -> Result<()> {
+        let _ = (consumer, partitions);
+        Ok(())
+    }
+
+    /// These partitions are gone with the membership, and others may have them already: too late
+    /// to commit. Default = as [`on_partitions_revoked`](Self::on_partitions_revoked), as in
+    /// Kafka.
+    ///
+    /// # Errors
+    /// Whatever the poll shall return.
+    fn on_partitions_lost(
+        &mut self,
+        consumer: &mut dyn Consumer,
+        partitions: &[TopicPartition],
+    ) -> Result<()> {
+        self.on_partitions_revoked(consumer, partitions)
+    }
+}
+
+impl RebalanceListener for () {}
 
 /// Ends a consumer's blocked (or else its next) poll.
 #[derive(Clone)]
@@ -121,6 +254,12 @@ pub enum AutoOffsetReset {
 pub struct ConsumerConfig {
     /// `group.id`. Default = none: no offsets can be committed.
     pub group: Option<String>,
+    /// `client.id`: what the consumer is called in descriptions of its group, and what its member
+    /// id begins with. Default = `consumer-<group>`.
+    pub client_id: Option<String>,
+    /// `max.poll.interval.ms`: a member that does not poll for longer loses its membership. Time
+    /// inside a poll does not count. Default = 5 minutes, as in Kafka.
+    pub max_poll_interval: Duration,
     /// `auto.offset.reset`. Default = latest.
     pub auto_offset_reset: AutoOffsetReset,
     /// `max.poll.records`: the most records a poll returns, but for a batch that is larger
@@ -135,6 +274,8 @@ impl Default for ConsumerConfig {
     fn default() -> Self {
         Self {
             group: None,
+            client_id: None,
+            max_poll_interval: Duration::from_secs(300),
             auto_offset_reset: AutoOffsetReset::Latest,
             max_poll_records: 500,
             fetch_bytes_max: 50 << 20,

@@ -8,8 +8,11 @@ mod producer;
 mod admin;
 
 pub use admin::{Log, NewTopic, TopicDescription, Watermarks};
-pub use consumer::{AutoOffsetReset, Consumer, ConsumerConfig, ConsumerWaker};
-pub use group::{GroupMetadata, GroupOffsets, OffsetAndMetadata};
+pub use consumer::{AutoOffsetReset, Consumer, ConsumerConfig, ConsumerWaker, RebalanceListener};
+pub use group::{
+    GroupDescription, GroupMetadata, GroupOffsets, GroupPartition, GroupState, MemberDescription,
+    OffsetAndMetadata,
+};
 pub use producer::{
     Acknowledgement, Producer, ProducerConfig, ProducerRecord, Receipt, RecordMetadata,
     TransactionBytes,

@@ -33,7 +33,9 @@ pub trait Producer: Send + fmt::Debug {
     /// Makes offsets of a group part of the open transaction.
     ///
     /// # Errors
-    /// `InvalidState` without an open transaction, or a failure of the log.
+    /// `InvalidState` without an open transaction or for a partition that another member has,
+    /// `UnknownMember` or `IllegalGeneration` if a rebalance has overtaken the member,
+    /// `GroupNotEmpty` for one who is no member of a group that has some, or a failure of the log.
     fn send_offsets_to_transaction(
         &mut self,
         offsets: &[(TopicPartition, OffsetAndMetadata)],
@@ -44,8 +46,10 @@ pub trait Producer: Send + fmt::Debug {
     /// nothing of it.
     ///
     /// # Errors
-    /// `InvalidState` without an open transaction, or a failure of the log; whether the
-    /// transaction took place is then unknown, and the producer is to be dropped.
+    /// `InvalidState` without an open transaction. `UnknownMember`, `IllegalGeneration` or
+    /// `GroupNotEmpty` if a rebalance has overtaken the member whose offsets are in it: nothing
+    /// took place, and the transaction is still open, to be aborted. Or a failure of the log;
+    /// whether the transaction took place is then unknown, and the producer is to be dropped.
     fn commit_transaction(&mut self) -> Result<()>;
 
     /// Drops the open transaction. Never asks to be retried.
