@@ -213,3 +213,126 @@ impl Groups {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Coordinator, Turn};
+    use crate::error::Error;
+    use crate::group::membership::{JoinRequest, Step};
+    use crate::log::GroupMetadata;
+    use crate::types::{PartitionId, TopicName, TopicPartition};
+
+    const INTERVAL: Duration = Duration::from_secs(10);
+
+    /// A group `g` that shares the two partitions of a topic `t`.
+    #[derive(Default)]
+    struct Group {
+        coordinator: Coordinator,
+        now: Duration,
+    }
+
+    impl Group {
+        fn join(&self) -> String {
+            let topics = [TopicName::new("t").unwrap()].into();
+            let client_id = "c".to_owned();
+            let request = JoinRequest { client_id, topics, max_poll_interval: INTERVAL };
+            self.coordinator.join("g", request, self.now)
+        }
+
+        fn poll(&self, member_id: &str) -> Turn {
+            self.coordinator.poll("g", member_id, self.now, |_| 2)
+        }
+
+        /// Polls until there is nothing to do, and returns what was given and the generation.
+        fn settle(&self, member_id: &str) -> (Vec<String>, i32) {
+            let mut given = Vec::new();
+            let generation = loop {
+                match self.poll(member_id).step {
+                    Step::Settled { generation } => break generation,
+                    Step::Assign { partitions, .. } => {
+                        given.extend(partitions.iter().map(ToString::to_string));
+                    }
+                    Step::Revoke(partitions) => {
+                        self.coordinator.give_back("g", member_id, &partitions);
+                    }
+                    Step::Lost => panic!("{member_id} is no member any more"),
+                }
+            };
+            self.coordinator.end_poll("g", member_id, self.now);
+            (given, generation)
+        }
+
+        fn metadata(member_id: &str, generation: i32) -> GroupMetadata {
+            GroupMetadata { group: "g".to_owned(), generation, member_id: member_id.to_owned() }
+        }
+    }
+
+    #[test]
+    fn who_commits_is_not_put_out_nor_parted_with_anything_before_it_is_done() {
+        let mut group = Group::default();
+        let a = group.join();
+        let (given, generation) = group.settle(&a);
+        assert_eq!(given, ["t-0", "t-1"]);
+        let metadata = Group::metadata(&a, generation);
+        let commit = group.coordinator.begin_commit(&metadata, [], group.now).unwrap();
+        group.now += INTERVAL * 2;
+        let b = group.join();
+        assert_eq!(group.settle(&b).0, [""; 0]);
+        // Its own poll, on another thread, does not part with anything either.
+        assert_eq!(group.settle(&a), (vec![], generation));
+        drop(commit);
+        let turn = group.poll(&a);
+        let t1 = TopicPartition::new(TopicName::new("t").unwrap(), PartitionId::new(1));
+        assert_eq!(turn.step, Step::Revoke(vec![t1]));
+    }
+
+    #[test]
+    fn who_leaves_while_it_commits_goes_when_that_is_done() {
+        let group = Group::default();
+        let (a, b) = (group.join(), group.join());
+        let generation = group.settle(&a).1;
+        let metadata = Group::metadata(&a, generation);
+        let commit = group.coordinator.begin_commit(&metadata, [], group.now).unwrap();
+        group.coordinator.leave("g", &a);
+        assert_eq!(group.settle(&b).0, ["t-1"]);
+        let refused = group.coordinator.begin_commit(&metadata, [], group.now).unwrap_err();
+        assert!(matches!(refused, Error::UnknownMember { .. }), "{refused}");
+        drop(commit);
+        assert!(group.poll(&b).wake_others);
+        assert_eq!(group.coordinator.view("g", group.now).unwrap().members.len(), 1);
+        group.coordinator.leave("g", &b);
+        assert_eq!(group.coordinator.view("g", group.now), None);
+        assert!(group.coordinator.groups().is_empty());
+    }
+
+    #[test]
+    fn nobody_gets_a_partition_while_its_offset_is_being_set_from_outside() {
+        let group = Group::default();
+        let outside = GroupMetadata::outside("g");
+        let commit = group.coordinator.begin_commit(&outside, [], group.now).unwrap();
+        let a = group.join();
+        assert_eq!(group.settle(&a).0, [""; 0]);
+        drop(commit);
+        assert_eq!(group.settle(&a).0, ["t-0", "t-1"]);
+        let refused = group.coordinator.begin_commit(&outside, [], group.now).unwrap_err();
+        assert!(matches!(refused, Error::GroupNotEmpty { .. }), "{refused}");
+    }
+
+    #[test]
+    fn a_member_hears_when_the_first_of_the_others_will_have_been_silent_for_too_long() {
+        let mut group = Group::default();
+        let a = group.join();
+        assert_eq!(group.poll(&a).next_expiry, None);
+        group.coordinator.end_poll("g", &a, group.now);
+        group.now += Duration::from_secs(3);
+        let b = group.join();
+        assert_eq!(group.poll(&b).next_expiry, Some(INTERVAL));
+        // Who is in a poll is not silent.
+        assert_eq!(group.poll(&a).next_expiry, None);
+        group.now += INTERVAL * 2;
+        assert_ne!(group.poll(&b).step, Step::Lost);
+        assert_ne!(group.poll(&a).step, Step::Lost);
+    }
+}
