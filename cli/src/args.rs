@@ -1,10 +1,12 @@
 //! The arguments: what can be typed after `headwater`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use headwater_log_store::Timestamp;
 
-use crate::position::{Position, SHAPE};
+use crate::position::{Position, SHAPE, parse_ago, parse_time};
 
 /// Look into a Headwater store, and write to it.
 ///
@@ -53,6 +55,9 @@ pub(crate) enum Command {
     /// Create, list and describe topics.
     #[command(subcommand)]
     Topic(TopicCommand),
+    /// List and describe consumer groups, reset their offsets, delete them.
+    #[command(subcommand)]
+    Group(GroupCommand),
     /// Append each line of standard input to a topic.
     Produce(ProduceArgs),
     /// Show the records of a topic, also while another process writes it.
@@ -71,6 +76,88 @@ pub(crate) enum TopicCommand {
     List(TopicListArgs),
     /// Show a topic's configs and the offsets of its partitions.
     Describe(TopicDescribeArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GroupCommand {
+    /// List the groups that have committed offsets.
+    List,
+    /// Show how far a group has come in each partition.
+    ///
+    /// The members of a group are known only in the process that writes the store, so the columns
+    /// that name them show `-`.
+    Describe(GroupArgs),
+    /// Show where a group would go on if its offsets were reset, and with --execute reset them.
+    ///
+    /// Offsets outside of the log become its nearest end. Without --execute nothing is changed,
+    /// and another process may have the store open; with it, no other process may, so a group with
+    /// live members is never reset under their feet.
+    Reset(GroupResetArgs),
+    /// Delete all committed offsets of a group.
+    Delete(GroupArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GroupArgs {
+    /// The group.
+    pub(crate) group: String,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("scope").required(true))]
+pub(crate) struct GroupResetArgs {
+    /// The group. It need not exist yet.
+    pub(crate) group: String,
+    /// A topic, or some of its partitions; may be repeated.
+    #[arg(long = "topic", group = "scope", value_name = "TOPIC[:P,...]", value_parser = parse_topic)]
+    pub(crate) topics: Vec<TopicPartitions>,
+    /// All partitions that the group has committed offsets for.
+    #[arg(long, group = "scope", conflicts_with = "topics")]
+    pub(crate) all_topics: bool,
+    #[command(flatten)]
+    pub(crate) to: ResetTo,
+    /// Do it.
+    #[arg(long)]
+    pub(crate) execute: bool,
+    /// Only show what would be done. This is the default.
+    #[arg(long, conflicts_with = "execute")]
+    pub(crate) dry_run: bool,
+}
+
+/// Where a group is sent; exactly one of them.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct ResetTo {
+    /// To the log start offset.
+    #[arg(long)]
+    pub(crate) to_earliest: bool,
+    /// To the log end offset.
+    #[arg(long)]
+    pub(crate) to_latest: bool,
+    /// To that offset.
+    #[arg(long, value_name = "OFFSET")]
+    pub(crate) to_offset: Option<u64>,
+    /// To the first record of that time or later: 2015-05-17T10:05:03.000, UTC if no time zone is
+    /// given.
+    #[arg(long, value_name = "TIME", value_parser = parse_datetime)]
+    pub(crate) to_datetime: Option<Timestamp>,
+    /// To the first record of that long ago or later: PT1H30M, P7D, 90m.
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) by_duration: Option<Duration>,
+    /// By that many offsets, backwards if it is negative.
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub(crate) shift_by: Option<i64>,
+    /// To the committed offset, or the end of the log where there is none.
+    #[arg(long)]
+    pub(crate) to_current: bool,
+}
+
+/// A topic, or some of its partitions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TopicPartitions {
+    pub(crate) topic: String,
+    /// All of them if it is none.
+    pub(crate) partitions: Option<Vec<u32>>,
 }
 
 #[derive(Debug, Args)]
@@ -144,6 +231,10 @@ pub(crate) struct ConsumeArgs {
     /// Only this partition; may be repeated.
     #[arg(short, long = "partition", value_name = "N")]
     pub(crate) partitions: Vec<u32>,
+    /// Begin where this group has come to (where it has not begun, at --from), and commit what was
+    /// shown. For that no other process may have the store open, so there is nothing to follow.
+    #[arg(short, long, value_name = "GROUP", conflicts_with = "follow")]
+    pub(crate) group: Option<String>,
     /// Wait for more at the end, until Ctrl-C.
     #[arg(long)]
     pub(crate) follow: bool,
@@ -154,6 +245,29 @@ fn parse_pair(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(format!("{text:?} is not of the form NAME=VALUE")),
     }
+}
+
+fn parse_topic(text: &str) -> Result<TopicPartitions, String> {
+    let Some((topic, numbers)) = text.split_once(':') else {
+        return Ok(TopicPartitions { topic: text.to_owned(), partitions: None });
+    };
+    let numbers: Result<Vec<u32>, _> = numbers.split(',').map(str::parse).collect();
+    match numbers {
+        Ok(mut numbers) => {
+            numbers.sort_unstable();
+            numbers.dedup();
+            Ok(TopicPartitions { topic: topic.to_owned(), partitions: Some(numbers) })
+        }
+        Err(_) => Err(format!("{text:?} is not of the form TOPIC or TOPIC:0,1,2")),
+    }
+}
+
+fn parse_datetime(text: &str) -> Result<Timestamp, String> {
+    parse_time(text).ok_or_else(|| format!("{text:?} is no time such as 2015-05-17T10:05:03"))
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    parse_ago(text).ok_or_else(|| format!("{text:?} is no duration such as PT1H30M, P7D or 90m"))
 }
 
 fn parse_separator(text: &str) -> Result<String, String> {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use headwater_log_store::{
     Clock, Error as LogError, Offset, Timestamp, TopicPartition, Watermarks,
 };
-use jiff::civil::Date;
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp as Instant};
+use jiff::{Span, SpanRelativeTo, Timestamp as Instant};
 
 /// The shape of positions, for help and errors.
 pub(crate) const SHAPE: &str = "start, end, N (that offset), +N (N after the start), -N (the last N), @TIME (the first record \
@@ -46,7 +46,10 @@ impl Position {
             _ => match text.split_at_checked(1) {
                 Some(("+", rest)) => Ok(Self::AfterStart(count(rest)?)),
                 Some(("-", rest)) => Ok(Self::BeforeEnd(count(rest)?)),
-                Some(("@", rest)) => parse_time(rest).ok_or_else(invalid),
+                Some(("@", rest)) => match rest.strip_prefix('-') {
+                    Some(ago) => parse_ago(ago).map(Self::Ago).ok_or_else(invalid),
+                    None => parse_time(rest).map(Self::Time).ok_or_else(invalid),
+                },
                 _ => Ok(Self::Offset(Offset::new(count(text)?))),
             },
         }
@@ -94,11 +97,9 @@ impl Position {
     }
 }
 
-fn parse_time(text: &str) -> Option<Position> {
-    if let Some(ago) = text.strip_prefix('-') {
-        let duration: SignedDuration = ago.parse().ok()?;
-        return Some(Position::Ago(duration.try_into().ok()?));
-    }
+/// A point in time: a date, a date with a time (UTC without a zone), or seconds or milliseconds
+/// since 1970.
+pub(crate) fn parse_time(text: &str) -> Option<Timestamp> {
     let millis = if text.bytes().all(|byte| byte.is_ascii_digit()) {
         match text.len() {
             10 => text.parse::<i64>().ok()?.checked_mul(1000)?,
@@ -108,10 +109,16 @@ fn parse_time(text: &str) -> Option<Position> {
     } else if let Ok(instant) = text.parse::<Instant>() {
         instant.as_millisecond()
     } else {
-        let date: Date = text.parse().ok()?;
-        date.to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond()
+        let time: DateTime = text.parse().ok()?;
+        time.to_zoned(TimeZone::UTC).ok()?.timestamp().as_millisecond()
     };
-    Some(Position::Time(Timestamp::from_millis(millis)))
+    Some(Timestamp::from_millis(millis))
+}
+
+/// How long ago: `90m`, `7d`, or as ISO 8601 writes it. A day has 24 hours.
+pub(crate) fn parse_ago(text: &str) -> Option<Duration> {
+    let span: Span = text.parse().ok()?;
+    span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?.try_into().ok()
 }
 
 #[cfg(test)]
@@ -139,6 +146,10 @@ mod tests {
             ("@2015-05-17T10:05:03Z", time(1_431_857_103_000)),
             ("@2015-05-17T12:05:03+02:00", time(1_431_857_103_000)),
             ("@2015-05-17", time(1_431_820_800_000)),
+            ("@2015-05-17T10:05:03.250", time(1_431_857_103_250)),
+            ("@-7d", Position::Ago(Duration::from_secs(604_800))),
+            ("@-PT1H30M", Position::Ago(Duration::from_secs(5400))),
+            ("@-P2D", Position::Ago(Duration::from_secs(172_800))),
             ("@-1h", Position::Ago(Duration::from_secs(3600))),
             ("@-90s", Position::Ago(Duration::from_secs(90))),
         ] {
@@ -148,7 +159,20 @@ mod tests {
 
     #[test]
     fn what_is_no_position_is_refused_with_the_shapes() {
-        for text in ["", "x", "+", "-", "@", "1.5", "--5", "@12345", "@tomorrow", "@2015-13-01"] {
+        for text in [
+            "",
+            "x",
+            "+",
+            "-",
+            "@",
+            "1.5",
+            "--5",
+            "@12345",
+            "@tomorrow",
+            "@2015-13-01",
+            "@--1h",
+            "@-1mo",
+        ] {
             let error = Position::parse(text).unwrap_err();
             assert!(error.contains(&format!("{text:?}")), "{error}");
             assert!(error.contains("@TIME"), "{error}");

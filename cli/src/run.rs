@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Cli, Command, TopicCommand};
-use crate::cmd::{consume, produce, topic};
+use crate::args::{Cli, Command, GroupCommand, TopicCommand};
+use crate::cmd::{consume, group, produce, topic};
 use crate::error::{Error, Result};
 use crate::output::{Output, note};
 
@@ -43,6 +43,10 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Topic(TopicCommand::Create(args)) => topic::create(dir, args)?,
         Command::Topic(TopicCommand::List(args)) => topic::list(dir, args, &mut output)?,
         Command::Topic(TopicCommand::Describe(args)) => topic::describe(dir, args, &mut output)?,
+        Command::Group(GroupCommand::List) => group::list(dir, &mut output)?,
+        Command::Group(GroupCommand::Describe(args)) => group::describe(dir, args, &mut output)?,
+        Command::Group(GroupCommand::Reset(args)) => group::reset(dir, args, &mut output)?,
+        Command::Group(GroupCommand::Delete(args)) => group::delete(dir, args)?,
         Command::Produce(args) => produce::run(dir, args)?,
         Command::Consume(args) => consume::run(dir, args, &mut output)?,
     }

@@ -14,7 +14,7 @@ use headwater_log_store::{
 use crate::args::ConsumeArgs;
 use crate::error::{Error, Result};
 use crate::output::Output;
-use crate::position::Position;
+use crate::position::{Beginning, Position};
 
 /// How long a poll waits for more; Ctrl-C ends it at once.
 const FOLLOW_POLL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,9 +33,13 @@ struct Range {
 
 /// Shows the records, to the end or without end.
 pub(crate) fn run(dir: &Path, args: &ConsumeArgs, output: &mut Output) -> Result<()> {
-    let store = LogStore::open_read_only(dir)?;
+    let store = match &args.group {
+        Some(_) => LogStore::open(dir)?,
+        None => LogStore::open_read_only(dir)?,
+    };
     let partitions = partitions(&store, args)?;
     let config = ConsumerConfig {
+        group: args.group.clone(),
         auto_offset_reset: AutoOffsetReset::Earliest,
         max_poll_records: POLL_RECORDS_MAX,
         ..ConsumerConfig::default()
@@ -58,6 +62,7 @@ pub(crate) fn run(dir: &Path, args: &ConsumeArgs, output: &mut Output) -> Result
         if batches.is_empty() && !args.follow {
             break; // Only gaps are left before the end.
         }
+        let mut shown = BTreeMap::new();
         for batch in &batches {
             let range = ranges.get_mut(batch.topic_partition());
             let range = range.expect("a poll returns assigned partitions only");
@@ -65,6 +70,7 @@ pub(crate) fn run(dir: &Path, args: &ConsumeArgs, output: &mut Output) -> Result
                 if records_left == 0 || (!args.follow && record.offset >= range.end) {
                     break;
                 }
+                shown.insert(batch.topic_partition().clone(), record.offset.next().into());
                 if range.not_before.is_some_and(|time| record.timestamp < time) {
                     continue;
                 }
@@ -74,6 +80,9 @@ pub(crate) fn run(dir: &Path, args: &ConsumeArgs, output: &mut Output) -> Result
             }
         }
         output.flush()?;
+        if args.group.is_some() && !shown.is_empty() {
+            consumer.commit(&shown.into_iter().collect::<Vec<_>>())?;
+        }
     }
     Ok(())
 }
@@ -113,10 +122,17 @@ fn seek(
         None => Position::Start,
     };
     let clock = SystemClock::new();
+    let committed = args.group.as_deref().map(|group| log.group_offsets(group)).transpose()?;
+    let committed = committed.unwrap_or_default();
     let mut ranges = BTreeMap::new();
     for topic_partition in partitions {
         let watermarks = log.watermarks(&topic_partition)?;
-        let beginning = from.resolve(&topic_partition, watermarks, &clock)?;
+        let kept = watermarks.start..=watermarks.end;
+        let committed = committed.get(&topic_partition).map(|committed| committed.offset);
+        let beginning = match committed.filter(|offset| kept.contains(offset)) {
+            Some(offset) => Beginning { offset, not_before: None },
+            None => from.resolve(&topic_partition, watermarks, &clock)?,
+        };
         consumer.seek(&topic_partition, beginning.offset)?;
         let range = Range { end: watermarks.end, not_before: beginning.not_before };
         ranges.insert(topic_partition, range);
