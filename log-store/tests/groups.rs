@@ -5,14 +5,15 @@
 //! Each contract runs on a log in memory and on one in a folder, with a clock that the test moves.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use headwater_log_store::{
-    AutoOffsetReset, Consumer, ConsumerConfig, Error, GroupMetadata, GroupState, Log, LogStore,
-    ManualClock, NewTopic, Offset, OffsetAndMetadata, OffsetReset, OffsetResetPlan, PartitionId,
-    PartitionReset, Producer, ProducerConfig, ProducerRecord, RebalanceListener, Record,
-    RecordBatch, Result, SystemClock, Timestamp, TopicName, TopicPartition,
+    AutoOffsetReset, Clock, Consumer, ConsumerConfig, Error, GroupMetadata, GroupState, Log,
+    LogStore, ManualClock, NewTopic, Offset, OffsetAndMetadata, OffsetReset, OffsetResetPlan,
+    PartitionId, PartitionReset, Producer, ProducerConfig, ProducerRecord, RebalanceListener,
+    Record, RecordBatch, Result, SystemClock, Timestamp, TopicName, TopicPartition,
 };
 
 /// The `max.poll.interval.ms` of all members here.
@@ -48,6 +49,7 @@ type Events = Arc<Mutex<Vec<String>>>;
 struct Listener {
     name: &'static str,
     events: Events,
+    log: Arc<dyn Log>,
 }
 
 impl Listener {
@@ -73,6 +75,10 @@ impl RebalanceListener for Listener {
         partitions: &[TopicPartition],
     ) -> Result<()> {
         self.note("revoked", partitions);
+        // They are still this member's: nobody else can have them before it is done.
+        let group = self.log.describe_group("g").unwrap();
+        let member = group.members.iter().find(|member| member.client_id == self.name).unwrap();
+        assert!(partitions.iter().all(|partition| member.assignment.contains(partition)));
         let position = |tp: &TopicPartition| Ok((tp.clone(), consumer.position(tp)?.into()));
         let offsets = partitions.iter().map(position).collect::<Result<Vec<_>>>()?;
         consumer.commit(&offsets)
@@ -127,9 +133,13 @@ impl World {
 
     fn member(&self, name: &'static str, topics: &[&str], events: &Events) -> Box<dyn Consumer> {
         let mut consumer = self.consumer(name);
-        let listener = Listener { name, events: Arc::clone(events) };
+        let listener = self.listener(name, events);
         consumer.subscribe(topics, Box::new(listener)).unwrap();
         consumer
+    }
+
+    fn listener(&self, name: &'static str, events: &Events) -> Listener {
+        Listener { name, events: Arc::clone(events), log: Arc::clone(&self.log) }
     }
 
     fn transaction(&self) -> Box<dyn Producer> {
@@ -256,7 +266,7 @@ fn topics_that_come_and_go_are_taken_up_and_left_off() {
 
         // Other topics instead: what stays goes on where it is, the rest goes.
         world.topic("v", 1);
-        let listener = Listener { name: "a", events: Arc::clone(&events) };
+        let listener = world.listener("a", &events);
         a.subscribe(&["v", "u"], Box::new(listener)).unwrap();
         poll(&mut a);
         a.subscribe(&["u"], Box::new(())).unwrap();
@@ -314,8 +324,11 @@ fn a_member_that_does_not_poll_loses_its_membership_and_cannot_commit() {
         world.clock.advance(MAX_POLL_INTERVAL + Duration::from_millis(1));
         let refused = a.commit(&[(partition("t", 1), offset(1))]).unwrap_err();
         assert!(matches!(refused, Error::UnknownMember { .. }), "{refused}");
+        poll(&mut a);
+        assert_eq!(take(&events), ["a lost t-1", "a assigned t-0 t-1"]);
+        world.clock.advance(MAX_POLL_INTERVAL + Duration::from_millis(1));
         a.unsubscribe().unwrap();
-        assert_eq!(take(&events), ["a lost t-1"]);
+        assert_eq!(take(&events), ["a lost t-0 t-1"]);
     });
 }
 
@@ -649,53 +662,93 @@ fn beginnings_ends_and_times_are_answered_in_the_order_of_the_question() {
     });
 }
 
+/// The system's clock, and how often somebody looked at it.
+#[derive(Debug, Default)]
+struct WatchedClock {
+    clock: SystemClock,
+    looks: AtomicU64,
+}
+
+impl Clock for WatchedClock {
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        self.clock.monotonic()
+    }
+}
+
+impl WatchedClock {
+    /// Returns when nobody looks at the clock any more: whoever polls is waiting by then.
+    fn until_quiet(&self) {
+        let mut looks = None;
+        while looks != Some(self.looks.load(Ordering::Relaxed)) {
+            looks = Some(self.looks.load(Ordering::Relaxed));
+            (0..5_000).for_each(|_| std::thread::yield_now());
+        }
+    }
+}
+
+/// Says that partitions have come.
+struct Arrival(mpsc::Sender<String>);
+
+impl RebalanceListener for Arrival {
+    fn on_partitions_assigned(
+        &mut self,
+        _consumer: &mut dyn Consumer,
+        partitions: &[TopicPartition],
+    ) -> Result<()> {
+        self.0.send(join(partitions)).unwrap();
+        Ok(())
+    }
+}
+
 #[test]
-fn a_blocked_poll_wakes_when_partitions_come_free_or_a_topic_appears() {
-    let log: Arc<dyn Log> =
-        Arc::new(LogStore::in_memory_builder().clock(Arc::new(SystemClock::new())).open().unwrap());
-    let consumer = |interval| {
-        let config = ConsumerConfig {
-            group: Some("g".to_owned()),
-            auto_offset_reset: AutoOffsetReset::Earliest,
-            max_poll_interval: interval,
-            ..ConsumerConfig::default()
-        };
+fn a_blocked_poll_wakes_when_a_topic_appears_or_a_member_leaves_or_falls_silent() {
+    const LONG: Duration = Duration::from_secs(3600);
+    let clock = Arc::new(WatchedClock::default());
+    let store = LogStore::in_memory_builder().clock(Arc::clone(&clock) as _).open().unwrap();
+    let log: Arc<dyn Log> = Arc::new(store);
+    let (arrival, arrived) = mpsc::channel();
+    let member = |max_poll_interval| {
+        let group = Some("g".to_owned());
+        let config = ConsumerConfig { group, max_poll_interval, ..ConsumerConfig::default() };
         let mut consumer = log.consumer(&config).unwrap();
-        consumer.subscribe(&["t"], Box::new(())).unwrap();
+        consumer.subscribe(&["t"], Box::new(Arrival(arrival.clone()))).unwrap();
         consumer
     };
-    let long = Duration::from_secs(3600);
-    let (waiting, waits) = std::sync::mpsc::channel();
-    let blocked = |waiting: std::sync::mpsc::Sender<()>| {
-        let mut consumer = consumer(long);
-        std::thread::spawn(move || {
-            consumer.poll(Duration::ZERO).unwrap();
-            waiting.send(()).unwrap();
-            values(&consumer.poll(long).unwrap())
-        })
+    let expect = |what: &str| {
+        let told = arrived.recv_timeout(Duration::from_secs(60));
+        assert_eq!(told.as_deref(), Ok(what), "the poll was not woken");
+    };
+    let blocked = || {
+        let mut consumer = member(LONG);
+        let waker = consumer.waker();
+        let thread = std::thread::spawn(move || consumer.poll(LONG).unwrap().len());
+        clock.until_quiet();
+        move || {
+            waker.wake();
+            assert_eq!(thread.join().unwrap(), 0);
+        }
     };
 
-    // A topic appears, and a record in it.
-    let waiter = blocked(waiting.clone());
-    waits.recv().unwrap();
+    let end = blocked();
     log.create_topic(&NewTopic::new("t")).unwrap();
-    let mut producer = log.producer(&ProducerConfig::default()).unwrap();
-    producer.send(&ProducerRecord { value: Some(b"x"), ..ProducerRecord::to("t") }).unwrap();
-    assert_eq!(waiter.join().unwrap(), ["x"]);
+    expect("t-0");
+    end();
 
-    // A member leaves.
-    let mut holder = consumer(long);
-    assert_eq!(poll(&mut holder), ["x"]);
-    let waiter = blocked(waiting.clone());
-    waits.recv().unwrap();
-    drop(holder);
-    assert_eq!(waiter.join().unwrap(), ["x"]);
-
-    // A member falls silent; nobody else does anything.
-    let mut holder = consumer(Duration::from_millis(20));
-    assert_eq!(poll(&mut holder), ["x"]);
-    let waiter = blocked(waiting);
-    waits.recv().unwrap();
-    assert_eq!(waiter.join().unwrap(), ["x"]);
-    assert!(holder.commit(&[(partition("t", 0), offset(1))]).is_err());
+    for leaves in [true, false] {
+        // One that is silent is put out by nobody but the poll that waits.
+        let mut holder = member(if leaves { LONG } else { Duration::from_millis(20) });
+        holder.poll(Duration::ZERO).unwrap();
+        expect("t-0");
+        let end = blocked();
+        if leaves {
+            drop(holder);
+        }
+        expect("t-0");
+        end();
+    }
 }

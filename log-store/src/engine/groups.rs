@@ -122,3 +122,39 @@ impl Drop for GroupCommit<'_> {
         self.signal.notify();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use crate::clock::SystemClock;
+    use crate::config::Durability;
+    use crate::engine::{EngineConfig, create_or_open};
+    use crate::log::GroupMetadata;
+    use crate::storage::MemoryStorage;
+
+    #[test]
+    fn the_end_of_a_commit_wakes_who_waits_for_it() {
+        let engine = create_or_open(EngineConfig {
+            storage: Arc::new(MemoryStorage::new()),
+            clock: Arc::new(SystemClock::new()),
+            dir: "store".into(),
+            durability: Durability::Os,
+            journal_bytes: 1 << 20,
+            create: true,
+        })
+        .unwrap();
+        let mut commit = engine.begin_group_commit(&GroupMetadata::outside("g"), []).ok();
+        let started = Instant::now();
+        let clock = || started.elapsed();
+        let looks_again = || {
+            // The first look ends the commit, as another thread would; only a signal brings the
+            // second one before the time is over.
+            let first = commit.take();
+            first.is_none().then_some(())
+        };
+        assert_eq!(engine.signal.wait(Duration::from_secs(60), clock, looks_again), Some(()));
+        assert!(started.elapsed() < Duration::from_secs(50));
+    }
+}

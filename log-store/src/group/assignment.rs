@@ -114,16 +114,13 @@ impl Plan<'_> {
         }
     }
 
-    /// The partition that moves from one member to another with the least regret: best one that
-    /// comes home, then one that its holder has not begun with.
+    /// The partition that moves from one member to another: rather one that its holder does not
+    /// own yet.
     fn choose(&self, giver: usize, taker: usize) -> Option<TopicPartition> {
         let (has, gives, takes) =
             (self.taken.get(giver)?, self.claims.get(giver)?, self.claims.get(taker)?);
         let movable = has.iter().filter(|partition| takes.topics.contains(&partition.topic));
-        let regret = |partition: &&TopicPartition| {
-            (takes.owned.contains(*partition), !gives.owned.contains(*partition))
-        };
-        movable.max_by_key(regret).cloned()
+        movable.max_by_key(|partition| !gives.owned.contains(*partition)).cloned()
     }
 
     fn load(&self, member: usize) -> usize {
@@ -201,6 +198,13 @@ mod tests {
     fn what_a_member_no_longer_wants_goes_to_who_does() {
         let claims = [("a", claim(&["u"], &["t-0", "u-0"])), ("b", claim(&["t"], &[]))];
         check(&claims, &[("t", 1), ("u", 1)], &[("a", "u-0"), ("b", "t-0")]);
+    }
+
+    #[test]
+    fn what_was_only_just_given_moves_on_rather_than_what_is_owned() {
+        let claims = [("a", claim(&["t", "u"], &["t-0"])), ("b", claim(&["t"], &[]))];
+        let expected = [("a", "t-0 u-0 u-1"), ("b", "t-1 t-2 t-3")];
+        check(&claims, &[("t", 4), ("u", 2)], &expected);
     }
 
     #[test]
