@@ -327,6 +327,9 @@ fn a_member_that_does_not_poll_loses_its_membership_and_cannot_commit() {
         poll(&mut a);
         assert_eq!(take(&events), ["a lost t-1", "a assigned t-0 t-1"]);
         world.clock.advance(MAX_POLL_INTERVAL + Duration::from_millis(1));
+        poll(&mut a);
+        assert_eq!(take(&events), ["a lost t-0 t-1", "a assigned t-0 t-1"]);
+        world.clock.advance(MAX_POLL_INTERVAL + Duration::from_millis(1));
         a.unsubscribe().unwrap();
         assert_eq!(take(&events), ["a lost t-0 t-1"]);
     });
@@ -681,12 +684,17 @@ impl Clock for WatchedClock {
 }
 
 impl WatchedClock {
-    /// Returns when nobody looks at the clock any more: whoever polls is waiting by then.
-    fn until_quiet(&self) {
-        let mut looks = None;
-        while looks != Some(self.looks.load(Ordering::Relaxed)) {
-            looks = Some(self.looks.load(Ordering::Relaxed));
+    /// Returns when somebody has looked at the clock after `before`, and nobody does any more:
+    /// whoever polls is waiting by then.
+    fn until_quiet(&self, before: u64) {
+        let mut looks = before;
+        loop {
             (0..5_000).for_each(|_| std::thread::yield_now());
+            let now = self.looks.load(Ordering::Relaxed);
+            if now == looks && now > before {
+                return;
+            }
+            looks = now;
         }
     }
 }
@@ -726,8 +734,9 @@ fn a_blocked_poll_wakes_when_a_topic_appears_or_a_member_leaves_or_falls_silent(
     let blocked = || {
         let mut consumer = member(LONG);
         let waker = consumer.waker();
+        let before = clock.looks.load(Ordering::Relaxed);
         let thread = std::thread::spawn(move || consumer.poll(LONG).unwrap().len());
-        clock.until_quiet();
+        clock.until_quiet(before);
         move || {
             waker.wake();
             assert_eq!(thread.join().unwrap(), 0);
