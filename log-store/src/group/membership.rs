@@ -58,7 +58,7 @@ pub(crate) struct JoinRequest {
 pub(crate) enum Step {
     /// Nothing to do in this generation, for now.
     Settled { generation: i32 },
-    /// To finish with these and to call [`Coordinator::give_back`].
+    /// To finish with these and to call `Coordinator::give_back`.
     Revoke(Vec<TopicPartition>),
     /// These are the member's from now on.
     Assign { generation: i32, partitions: Vec<TopicPartition> },

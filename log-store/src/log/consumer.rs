@@ -128,7 +128,7 @@ pub trait Consumer: Send + fmt::Debug {
     fn commit(&mut self, offsets: &[(TopicPartition, OffsetAndMetadata)]) -> Result<()>;
 
     /// Who this consumer is in its group, for
-    /// [`send_offsets_to_transaction`](Producer::send_offsets_to_transaction).
+    /// [`send_offsets_to_transaction`](crate::Producer::send_offsets_to_transaction).
     ///
     /// # Errors
     /// `InvalidState` without a group.
