@@ -11,7 +11,7 @@ use crate::position::{Position, SHAPE, parse_ago, parse_time};
 /// Look into a Headwater store, and write to it.
 ///
 /// Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 failed,
-/// 2 wrong usage, 4 the store is locked by another process.
+/// 2 wrong usage, 3 damage was found, 4 the store is locked by another process.
 #[derive(Debug, Parser)]
 #[command(name = "headwater", version)]
 pub(crate) struct Cli {
@@ -60,6 +60,9 @@ pub(crate) enum Command {
     Group(GroupCommand),
     /// Append each line of standard input to a topic.
     Produce(ProduceArgs),
+    /// Look at a store's files: verify, dump and repair them.
+    #[command(subcommand)]
+    Log(LogCommand),
     /// Show the records of a topic, also while another process writes it.
     ///
     /// Without -o, the value of each record is a line (`null` for a tombstone); control
@@ -158,6 +161,57 @@ pub(crate) struct TopicPartitions {
     pub(crate) topic: String,
     /// All of them if it is none.
     pub(crate) partitions: Option<Vec<u32>>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// Look at every byte of a store, and say what is damaged; changes nothing.
+    ///
+    /// Works without a lock, also on a store that does not open; while another process writes it,
+    /// only what lies below the last checkpoint's recovery points is looked at. Severities: data
+    /// (what was acknowledged cannot be read, or the store does not open), copy (one of two
+    /// copies), cache (made anew by itself), harmless. Exit code 3 if anything but harmless is
+    /// found.
+    Verify(LogVerifyArgs),
+    /// Show what is in the files of a store, field by field; changes nothing.
+    ///
+    /// Fields have the names of Kafka's DumpLogSegments. With -o json or ndjson, an object a
+    /// line. Control characters are escaped.
+    Dump(LogDumpArgs),
+    /// Say what it takes to repair a damaged store and what would be lost; do it with --execute.
+    ///
+    /// Whole batches are always kept. What is damaged is left out: its offsets are named, and stay
+    /// taken. Segments that are written anew are kept beside, with .damaged at the end of their
+    /// names. Exit code 3 if there is something to repair, 4 if a process writes the store.
+    Repair(LogRepairArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogRepairArgs {
+    /// Do it. Without this, nothing is changed.
+    #[arg(long)]
+    pub(crate) execute: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogVerifyArgs {
+    /// Leave harmless findings out.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogDumpArgs {
+    /// Files, from the folder of the store on, such as journal/journal.0 or topics/clicks.
+    /// Default = all.
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// The records of each batch too.
+    #[arg(long)]
+    pub(crate) print_data_log: bool,
+    /// Records of __consumer_offsets as what they mean; goes with --print-data-log.
+    #[arg(long, requires = "print_data_log")]
+    pub(crate) offsets_decoder: bool,
 }
 
 #[derive(Debug, Args)]

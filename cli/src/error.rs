@@ -59,26 +59,31 @@ pub(crate) enum Error {
         /// The system's error.
         source: ctrlc::Error,
     },
+    /// `log verify` or `log repair` found damage, and has shown it.
+    #[error("the store is damaged")]
+    Damaged,
     /// Ctrl-C.
     #[error("interrupted")]
     Interrupted,
 }
 
 impl Error {
-    /// The exit code: 0 for a reader that has closed its pipe, 4 for a locked store, 130 after
+    /// The exit code: 0 for a reader that has closed its pipe, 3 for damage that was found, 4 for a locked store, 130 after
     /// Ctrl-C, else 1.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Output { source } if source.kind() == io::ErrorKind::BrokenPipe => 0,
             Self::Log(error) if matches!(**error, LogError::Locked { .. }) => 4,
+            Self::Damaged => 3,
             Self::Interrupted => 130,
             _ => 1,
         }
     }
 
-    /// Whether the user is told: not of what was asked for by a closed pipe or Ctrl-C.
+    /// Whether the user is told: not of what was asked for by a closed pipe or Ctrl-C, nor of
+    /// what the output has said.
     pub(crate) fn is_silent(&self) -> bool {
-        matches!(self.exit_code(), 0 | 130)
+        matches!(self.exit_code(), 0 | 3 | 130)
     }
 }
 

@@ -47,7 +47,7 @@ struct JsonHeader<'a> {
 /// Bytes as text where they are text, so that nothing is lost where they are not.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum JsonBytes<'a> {
+pub(crate) enum JsonBytes<'a> {
     Text(&'a str),
     Hex { hex: String },
 }
@@ -63,6 +63,16 @@ impl Output {
     /// The format that was asked for; for what is a list by nature, a table if none was.
     pub(crate) fn list_format(&self) -> Format {
         self.format.unwrap_or(Format::Table)
+    }
+
+    /// Whether people are to read it, rather than programs.
+    pub(crate) fn is_in_words(&self) -> bool {
+        self.list_format() == Format::Table
+    }
+
+    /// Writes a line that may hold what somebody else has written.
+    pub(crate) fn text(&mut self, text: &str) -> Result<()> {
+        self.line(&escape(text.as_bytes()))
     }
 
     /// Whether records are shown in columns.
@@ -208,7 +218,8 @@ fn json_record<'a>(topic_partition: &'a TopicPartition, record: &RecordView<'a>)
     }
 }
 
-fn json_bytes(bytes: &[u8]) -> JsonBytes<'_> {
+/// Bytes as they are shown in JSON.
+pub(crate) fn json_bytes(bytes: &[u8]) -> JsonBytes<'_> {
     match std::str::from_utf8(bytes) {
         Ok(text) => JsonBytes::Text(text),
         Err(_) => {

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::args::{Cli, Command, GroupCommand, TopicCommand};
-use crate::cmd::{consume, group, produce, topic};
+use crate::args::{Cli, Command, GroupCommand, LogCommand, TopicCommand};
+use crate::cmd::{consume, group, log_dump, log_repair, log_verify, produce, topic};
 use crate::error::{Error, Result};
 use crate::output::{Output, note};
 
@@ -14,7 +14,7 @@ use crate::output::{Output, note};
 ///
 /// Data goes to standard output, everything else to standard error. The exit code is 0 when the
 /// command is done (or the reader of its output has gone), 1 when it failed, 2 for wrong usage,
-/// 4 when another process has the store locked, and 130 after Ctrl-C in `consume --follow`.
+/// 3 when `log verify` or `log repair` has found damage, 4 when another process has the store locked, and 130 after Ctrl-C in `consume --follow`.
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -48,6 +48,9 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Group(GroupCommand::Reset(args)) => group::reset(dir, args, &mut output)?,
         Command::Group(GroupCommand::Delete(args)) => group::delete(dir, args)?,
         Command::Produce(args) => produce::run(dir, args)?,
+        Command::Log(LogCommand::Verify(args)) => log_verify::run(dir, args, &mut output)?,
+        Command::Log(LogCommand::Repair(args)) => log_repair::run(dir, args, &mut output)?,
+        Command::Log(LogCommand::Dump(args)) => log_dump::run(dir, args, &mut output)?,
         Command::Consume(args) => consume::run(dir, args, &mut output)?,
     }
     output.flush()

@@ -68,7 +68,8 @@ pub(crate) struct PartitionMark {
 }
 
 impl Checkpoint {
-    fn encode(&self) -> Vec<u8> {
+    /// The bytes of its file.
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut content = Vec::new();
         content.extend_from_slice(&self.generation.to_be_bytes());
         content.push(u8::from(self.clean));
@@ -108,7 +109,31 @@ impl Checkpoint {
         bytes
     }
 
-    fn decode(content: &[u8]) -> Option<Self> {
+    /// Reads a checkpoint from the bytes of its file; `None` if there is no whole one.
+    ///
+    /// # Errors
+    /// `UnsupportedVersion`.
+    pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Option<Self>> {
+        let mut fields = Fields::new(bytes);
+        let (magic, version) = (fields.u32(), fields.u16().unwrap_or_default());
+        let content_len = fields.u32().unwrap_or_default() as usize;
+        // Magic, version, length and checksum lie where they are in every version, so that a
+        // damaged version is damage and not news.
+        let whole = bytes.get(..PREFIX_BYTES + content_len + 4);
+        let content = whole.and_then(checked).and_then(|bytes| bytes.get(PREFIX_BYTES..));
+        let Some(content) = content.filter(|_| magic == Some(MAGIC)) else { return Ok(None) };
+        if version > VERSION {
+            return Err(Error::UnsupportedVersion {
+                path: path.to_owned(),
+                found: version.into(),
+                supported: VERSION.into(),
+            });
+        }
+        Ok(Self::decode(content))
+    }
+
+    /// Reads the content, without what is around it.
+    pub(crate) fn decode(content: &[u8]) -> Option<Self> {
         let mut fields = Fields::new(content);
         let generation = fields.u64()?;
         let clean = fields.u8()? == 1;
@@ -256,24 +281,7 @@ impl Slot {
         let failed = |e| Error::io("read", &self.path, e);
         let Some(file) = &self.file else { return Ok(None) };
         let len = usize::try_from(file.size().map_err(failed)?).unwrap_or(usize::MAX);
-        let bytes = file.read(0, len).map_err(failed)?;
-        let mut fields = Fields::new(&bytes);
-        if fields.u32() != Some(MAGIC) {
-            return Ok(None);
-        }
-        let version = fields.u16().unwrap_or_default();
-        let content_len = fields.u32().unwrap_or_default() as usize;
-        let whole = bytes.get(..PREFIX_BYTES + content_len + 4);
-        let content = whole.and_then(checked).and_then(|bytes| bytes.get(PREFIX_BYTES..));
-        // Only what is whole has a version to speak of.
-        if content.is_some() && version > VERSION {
-            return Err(Error::UnsupportedVersion {
-                path: self.path.clone(),
-                found: version.into(),
-                supported: VERSION.into(),
-            });
-        }
-        Ok(content.and_then(Checkpoint::decode))
+        Checkpoint::parse(&self.path, &file.read(0, len).map_err(failed)?)
     }
 }
 

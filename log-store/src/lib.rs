@@ -30,6 +30,7 @@ mod transaction;
 mod producer;
 mod consumer;
 mod housekeeping;
+pub mod inspect;
 mod store;
 
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -47,7 +48,9 @@ pub use partitioner::partition_for_key;
 pub use record::{Header, HeadersView, Record, RecordBatch, RecordBatchBuilder, RecordView};
 #[cfg(feature = "testing")]
 pub use storage::{CallFault, CrashKind, SimulatedStorage};
-pub use storage::{FileStorage, MemoryStorage, OpenMode, Reads, Storage, StorageFile, StorageLock};
+pub use storage::{
+    FileKind, FileStorage, MemoryStorage, OpenMode, Reads, Storage, StorageFile, StorageLock,
+};
 pub use store::{LogStore, LogStoreBuilder};
 pub use types::{
     CONSUMER_OFFSETS_TOPIC, InvalidTopicName, Offset, PartitionId, TOPIC_NAME_BYTES_MAX, Timestamp,

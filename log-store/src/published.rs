@@ -25,8 +25,10 @@ const MAGIC: u32 = 0x4857_5055;
 const VERSION: u16 = 1;
 /// The file's name until it is whole.
 const FRESH: &str = "published.new";
-const SLOT_BYTES: usize = 64;
-const CONTENT_BYTES: usize = 40;
+pub(crate) const SLOT_BYTES: usize = 64;
+pub(crate) const CONTENT_BYTES: usize = 40;
+/// Bytes of the header that are not zero.
+const HEADER_BYTES: usize = 28;
 /// The file grows by this many slots at a time.
 const RESERVE_SLOTS: u64 = 64;
 /// How often a half-written slot is read again before it counts as damaged.
@@ -44,7 +46,8 @@ pub(crate) struct PublishedEnd {
 }
 
 impl PublishedEnd {
-    fn encode(&self) -> [u8; CONTENT_BYTES] {
+    /// The bytes of its slot.
+    pub(crate) fn encode(&self) -> [u8; CONTENT_BYTES] {
         let mut bytes = [0; CONTENT_BYTES];
         let fields: [&[u8]; 5] = [
             &self.topic_id.to_be_bytes(),
@@ -64,7 +67,8 @@ impl PublishedEnd {
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    /// Reads a slot; `None` if its checksum does not match.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut fields = Fields::new(checked(bytes)?);
         Some(Self {
             topic_id: fields.u64()?,
@@ -146,6 +150,14 @@ impl Published {
     }
 }
 
+/// The id of the store that the header is of; `None` if it is damaged.
+pub(crate) fn published_store_id(header: &[u8]) -> Option<u128> {
+    let mut fields = Fields::new(header.get(..HEADER_BYTES).and_then(checked)?);
+    let begins = fields.u32()? == MAGIC && fields.u16()? == VERSION;
+    fields.u16()?;
+    fields.u128().filter(|_| begins)
+}
+
 /// Reads what the writer of the store has published last.
 ///
 /// # Errors
@@ -162,13 +174,8 @@ pub(crate) fn read_published(
     let file = storage.open(&path, OpenMode::Read).map_err(failed)?;
     let len = usize::try_from(file.size().map_err(failed)?).unwrap_or(usize::MAX);
     let header = file.read(0, SLOT_BYTES.min(len)).map_err(failed)?;
-    let content = header.get(..28).and_then(checked).ok_or_else(|| corrupt("bad header"))?;
-    let mut fields = Fields::new(content);
-    if fields.u32() != Some(MAGIC) || fields.u16() != Some(VERSION) {
-        return Err(corrupt("bad header"));
-    }
-    fields.u16();
-    if fields.u128() != Some(store_id) {
+    let of = published_store_id(&header).ok_or_else(|| corrupt("bad header"))?;
+    if of != store_id {
         return Err(corrupt("it belongs to another store"));
     }
     let mut ends = Vec::new();

@@ -97,20 +97,29 @@ impl TopicFile {
             let len = usize::try_from(file.size()?).unwrap_or(usize::MAX);
             file.read(0, len)
         });
-        let bytes = read.map_err(|e| Error::io("read", &path, e))?;
-        let mut fields = Fields::new(&bytes);
+        Self::parse(path.clone(), &read.map_err(|e| Error::io("read", &path, e))?)
+    }
+
+    /// Reads the bytes of the file of a topic.
+    ///
+    /// # Errors
+    /// `UnsupportedVersion` or `CorruptFile`.
+    pub(crate) fn parse(path: PathBuf, bytes: &[u8]) -> Result<Self> {
+        // The checksum comes first: a damaged version is damage and not news.
+        let mut fields = Fields::new(checked(bytes).unwrap_or_default());
         let magic = fields.u32();
         let version = fields.u16().unwrap_or_default();
-        if magic == Some(MAGIC) && checked(&bytes).is_some() && version > VERSION {
+        if magic == Some(MAGIC) && version > VERSION {
             let (found, supported) = (version.into(), VERSION.into());
             return Err(Error::UnsupportedVersion { path, found, supported });
         }
-        checked(&bytes).and_then(|bytes| bytes.get(6..)).and_then(Self::decode).ok_or_else(|| {
+        Self::decode(fields.rest()).filter(|_| magic == Some(MAGIC)).ok_or_else(|| {
             Error::CorruptFile { path, reason: "its checksum does not match".to_owned() }
         })
     }
 
-    fn encode(&self) -> Result<Vec<u8>> {
+    /// The bytes of the file.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         bytes.extend_from_slice(&MAGIC.to_be_bytes());
         bytes.extend_from_slice(&VERSION.to_be_bytes());

@@ -57,10 +57,11 @@ pub(crate) struct BatchHeader {
     pub(crate) last_offset_delta: u32,
     pub(crate) max_timestamp: Timestamp,
     pub(crate) record_count: u32,
-    base_timestamp: i64,
     attributes: i16,
-    place: u32,
-    crc: u32,
+    /// The checksum of the place, in the leader epoch slot.
+    pub(crate) place: u32,
+    pub(crate) crc: u32,
+    base_timestamp: i64,
 }
 
 impl BatchHeader {
@@ -117,6 +118,23 @@ impl BatchHeader {
         self.base_offset + u64::from(self.last_offset_delta) + 1
     }
 
+    /// Whether the records' time is that of their append.
+    pub(crate) fn has_append_time(&self) -> bool {
+        self.attributes & APPEND_TIME != 0
+    }
+
+    /// The word for how the records are compressed.
+    pub(crate) fn codec_name(&self) -> &'static str {
+        match self.attributes & CODEC_MASK {
+            0 => "none",
+            1 => "gzip",
+            2 => "snappy",
+            3 => "lz4",
+            4 => "zstd",
+            _ => "unknown",
+        }
+    }
+
     /// The batch's own bytes out of `bytes`, if both checksums match.
     pub(crate) fn verify<'a>(&self, bytes: &'a [u8], place: &Place) -> Result<&'a [u8], Fault> {
         let batch = bytes.get(..self.bytes_len).ok_or(Fault::Truncated)?;
@@ -133,7 +151,7 @@ impl BatchHeader {
     }
 
     /// The batch's own bytes out of `bytes`, if Kafka's checksum matches.
-    fn verify_body<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], Fault> {
+    pub(crate) fn verify_body<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], Fault> {
         let batch = bytes.get(..self.bytes_len).ok_or(Fault::Truncated)?;
         if self.crc != body_crc(batch.get(ATTRIBUTES..).unwrap_or_default()) {
             return Err(Fault::Crc);

@@ -99,6 +99,21 @@ impl BatchBuilder {
         Timestamp::from_millis(self.max_timestamp)
     }
 
+    /// Makes it a batch without records that takes offsets all the same, as a compaction leaves
+    /// one where the last records were.
+    pub(crate) fn seal_empty(&mut self, last_offset_delta: u32) {
+        self.buffer.clear();
+        self.buffer.resize(HEADER_BYTES, 0);
+        self.base_timestamp = Timestamp::NONE.as_millis();
+        self.max_timestamp = Timestamp::NONE.as_millis();
+        self.count = 1;
+        self.seal(None);
+        self.put(LAST_OFFSET_DELTA, last_offset_delta.to_be_bytes());
+        self.put(RECORD_COUNT, 0u32.to_be_bytes());
+        self.crc = body_crc(self.buffer.get(ATTRIBUTES..).unwrap_or_default());
+        self.put(CRC, self.crc.to_be_bytes());
+    }
+
     /// Fills in where it goes.
     pub(crate) fn place(&mut self, place: &Place, base_offset: Offset) {
         let checksum = place.checksum(base_offset, self.batch_length(), self.crc);

@@ -12,9 +12,9 @@ use crate::storage::{OpenMode, Storage};
 
 const MAGIC: u32 = 0x4857_5354;
 const VERSION: u16 = 1;
-const BYTES: usize = 28;
+pub(crate) const BYTES: usize = 28;
 /// Where the second copy lies: in another sector and page.
-const COPY: u64 = 4096;
+pub(crate) const COPY: u64 = 4096;
 
 /// The name of the file.
 fn path(dir: &Path) -> PathBuf {
@@ -22,7 +22,7 @@ fn path(dir: &Path) -> PathBuf {
 }
 
 /// Writes the file, as the last step of making a store: before it there is none.
-pub(super) fn write_store_file(storage: &dyn Storage, dir: &Path, store_id: u128) -> Result<()> {
+pub(crate) fn write_store_file(storage: &dyn Storage, dir: &Path, store_id: u128) -> Result<()> {
     let mut bytes = Vec::with_capacity(BYTES);
     bytes.extend_from_slice(&MAGIC.to_be_bytes());
     bytes.extend_from_slice(&VERSION.to_be_bytes());
@@ -51,21 +51,31 @@ pub(super) fn read_store_file(storage: &dyn Storage, dir: &Path) -> Result<Optio
     };
     for position in [0, COPY] {
         let Ok(bytes) = file.read(position, BYTES) else { continue };
-        let mut fields = Fields::new(&bytes);
-        if fields.u32() != Some(MAGIC) {
-            continue;
-        }
-        let version = fields.u16().unwrap_or_default();
-        if checked(&bytes).is_some() && version > VERSION {
-            let (found, supported) = (version.into(), VERSION.into());
-            return Err(Error::UnsupportedVersion { path, found, supported });
-        }
-        fields.u16();
-        if let (Some(_), Some(id)) = (checked(&bytes), fields.u128()) {
+        if let Some(id) = parse_copy(&path, &bytes)? {
             return Ok(Some(id));
         }
     }
     Err(Error::CorruptFile { path, reason: "neither of its two copies is whole".to_owned() })
+}
+
+/// The id of the store that one of the two copies says; `None` if it is damaged.
+///
+/// # Errors
+/// `UnsupportedVersion`.
+pub(crate) fn parse_copy(path: &Path, bytes: &[u8]) -> Result<Option<u128>> {
+    // The checksum comes first: a damaged version is damage and not news.
+    let Some(content) = checked(bytes) else { return Ok(None) };
+    let mut fields = Fields::new(content);
+    if fields.u32() != Some(MAGIC) {
+        return Ok(None);
+    }
+    let version = fields.u16().unwrap_or_default();
+    if version > VERSION {
+        let (path, found, supported) = (path.to_owned(), version.into(), VERSION.into());
+        return Err(Error::UnsupportedVersion { path, found, supported });
+    }
+    fields.u16();
+    Ok(fields.u128())
 }
 
 #[cfg(test)]

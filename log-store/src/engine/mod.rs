@@ -18,8 +18,12 @@ mod background;
 pub(crate) use append::check_size;
 pub(crate) use background::Task;
 pub(crate) use commit::TransactionBatches;
-pub(crate) use open::create_or_open;
-pub(crate) use opening::EngineConfig;
+pub(crate) use files::{
+    BYTES as STORE_FILE_BYTES, COPY as STORE_FILE_COPY, parse_copy, write_store_file,
+};
+pub(crate) use open::{create_or_open, lock_store};
+pub(crate) use opening::{EngineConfig, journal_path};
+pub(crate) use partition_files::empty_mark;
 pub use recovery::{RecoveryReport, TornTail};
 pub(crate) use state::{Engine, Writer};
 pub(crate) use view::open_read_only;

@@ -22,7 +22,7 @@ pub(crate) fn create_or_open(config: EngineConfig) -> Result<Engine> {
         return Err(Error::NoStore { path: dir.clone() });
     }
     storage.create_dir(dir).map_err(|e| Error::io("create", dir, e))?;
-    let lock = lock(&config)?;
+    let lock = lock_store(&*config.storage, dir)?;
     // Only what is read under the lock counts.
     let store_id = match read_store_file(storage, dir)? {
         Some(store_id) => store_id,
@@ -36,12 +36,13 @@ pub(crate) fn create_or_open(config: EngineConfig) -> Result<Engine> {
     Opening { config: &config, store_id, checkpoint }.open(checkpoints, lock)
 }
 
-fn lock(config: &EngineConfig) -> Result<Box<dyn StorageLock>> {
-    let path = config.dir.join("store.lock");
+/// Takes the store's lock, and notes who has it.
+pub(crate) fn lock_store(storage: &dyn Storage, dir: &Path) -> Result<Box<dyn StorageLock>> {
+    let path = dir.join("store.lock");
     let holder = format!("process {} has it open", std::process::id());
-    config.storage.lock(&path, &holder).map_err(|error| match error.kind() {
+    storage.lock(&path, &holder).map_err(|error| match error.kind() {
         std::io::ErrorKind::WouldBlock => {
-            Error::Locked { path: config.dir.clone(), holder: error.to_string() }
+            Error::Locked { path: dir.to_owned(), holder: error.to_string() }
         }
         _ => Error::io("lock", &path, error),
     })

@@ -346,6 +346,6 @@ impl Opening<'_> {
 }
 
 /// The journal's file.
-pub(super) fn journal_path(dir: &Path) -> PathBuf {
+pub(crate) fn journal_path(dir: &Path) -> PathBuf {
     dir.join("journal").join("journal.0")
 }

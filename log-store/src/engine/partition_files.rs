@@ -24,7 +24,7 @@ pub(super) struct OpenedPartition {
 }
 
 /// The mark of a partition that nothing was ever written to.
-pub(super) fn empty_mark(topic_id: u64, partition: PartitionId) -> PartitionMark {
+pub(crate) fn empty_mark(topic_id: u64, partition: PartitionId) -> PartitionMark {
     let segments = vec![SegmentSpec::empty(Offset::ZERO)];
     PartitionMark { topic_id, partition, start: Offset::ZERO, segments }
 }

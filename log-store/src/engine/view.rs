@@ -1,6 +1,7 @@
 //! Looking into a store while another process writes it: up to what that one has published.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -96,8 +97,11 @@ impl Engine {
         let mut topics = BTreeMap::new();
         for file_name in storage.list(&dir).map_err(|e| Error::io("list", &dir, e))? {
             let Ok(name) = TopicName::new(&file_name) else { continue };
-            // A topic may be deleted while this looks.
-            let Ok(file) = TopicFile::read(storage, &self.dir, &file_name) else { continue };
+            let file = match TopicFile::read(storage, &self.dir, &file_name) {
+                // A topic may be deleted while this looks.
+                Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => continue,
+                read => read?,
+            };
             let known = self.topics.read().get(&name).map(Arc::clone);
             let known = known.filter(|topic| topic.id == file.id);
             match self.look_at(&name, &file, known.as_deref(), &seen)? {
@@ -140,9 +144,7 @@ impl Engine {
                 None => match self.open_view(topic_partition, known, end, &specs, &config) {
                     Ok(Some(partition)) => Arc::new(partition),
                     Ok(None) => return Ok(Look::Changed),
-                    Err(Error::Io { source, .. })
-                        if source.kind() == std::io::ErrorKind::NotFound =>
-                    {
+                    Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
                         return Ok(Look::Changed);
                     }
                     Err(error) => return Err(error),

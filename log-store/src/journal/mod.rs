@@ -2,5 +2,7 @@
 mod entry;
 mod file;
 
-pub(crate) use entry::{EntryWriter, JournaledBatch};
+pub(crate) use entry::{
+    ALIGNMENT, EntryHeader, EntryWriter, HEADER_BYTES, JournaledBatch, batches,
+};
 pub(crate) use file::{Journal, JournalMark, Replay};

@@ -8,7 +8,9 @@ mod state;
 mod reader;
 mod recovery;
 
-pub(crate) use name::SegmentId;
+pub(crate) use index_entry::is_index_whole;
+pub(crate) use name::{SegmentFile, SegmentId};
+pub(crate) use offset_index::OffsetIndex;
 pub(crate) use position::SegmentEnd;
 pub(crate) use reader::ReadLimits;
 pub(crate) use recovery::scan;

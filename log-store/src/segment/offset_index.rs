@@ -87,6 +87,11 @@ impl OffsetIndex {
         })
     }
 
+    /// The entries: relative offset, position, and the latest timestamp before.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (u32, u32, i64)> {
+        self.entries.iter().map(|e| (e.relative_offset, e.position, e.timestamp_before))
+    }
+
     /// The bytes of the `.index` file.
     pub(crate) fn encode(&self, place: &Place, base: Offset) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.entries.len() * ENTRY_BYTES + 8);

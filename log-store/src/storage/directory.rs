@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::RwLock;
 
-use crate::storage::file::{OpenMode, Storage, StorageFile, StorageLock};
+use crate::storage::file::{FileKind, OpenMode, Storage, StorageFile, StorageLock};
 use crate::storage::map::{WriteMap, map_read};
 
 /// Writes up to this size go through the mapping; larger ones are as fast by a system call.
@@ -109,6 +109,32 @@ impl Storage for FileStorage {
                 let mut other = String::new();
                 file.read_to_string(&mut other)?;
                 Err(io::Error::new(io::ErrorKind::WouldBlock, other))
+            }
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn kind(&self, path: &Path) -> io::Result<FileKind> {
+        let kind = fs::symlink_metadata(path)?.file_type();
+        Ok(match (kind.is_file(), kind.is_dir()) {
+            (true, _) => FileKind::File,
+            (_, true) => FileKind::Dir,
+            _ => FileKind::Other,
+        })
+    }
+
+    fn lock_holder(&self, path: &Path) -> io::Result<Option<String>> {
+        let mut file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        // Shared, and given back at once: it only tells whether somebody has it for himself.
+        match file.try_lock_shared() {
+            Ok(()) => Ok(None),
+            Err(fs::TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                file.read_to_string(&mut holder)?;
+                Ok(Some(holder))
             }
             Err(fs::TryLockError::Error(error)) => Err(error),
         }

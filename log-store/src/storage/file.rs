@@ -18,6 +18,17 @@ pub enum OpenMode {
     Create,
 }
 
+/// What a name in a folder stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Dir,
+    /// Neither: a symbolic link, a device, a pipe.
+    Other,
+}
+
 /// Folders and files. All paths are inside the store's folder.
 ///
 /// Nothing here is durable until it is synced: a file's bytes by [`StorageFile::sync`], the
@@ -72,6 +83,28 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// `WouldBlock`, with what the holder noted as its text, if it is taken; or what the system
     /// reports.
     fn lock(&self, path: &Path, holder: &str) -> io::Result<Box<dyn StorageLock>>;
+
+    /// What a path stands for; a symbolic link is not followed. Default = what can be listed is a
+    /// folder, and what can be opened is a file.
+    ///
+    /// # Errors
+    /// `NotFound`, or what the system reports.
+    fn kind(&self, path: &Path) -> io::Result<FileKind> {
+        match self.list(path) {
+            Ok(_) => Ok(FileKind::Dir),
+            Err(_) => self.open(path, OpenMode::Read).map(|_| FileKind::File),
+        }
+    }
+
+    /// What the holder of the lock file at `path` noted in it; `None` if nobody holds it. Nothing
+    /// is written. Default = nobody can be seen to hold it.
+    ///
+    /// # Errors
+    /// What the system reports.
+    fn lock_holder(&self, path: &Path) -> io::Result<Option<String>> {
+        let _ = path;
+        Ok(None)
+    }
 
     /// What tells one start of the machine from another; `None` where the system has nothing.
     fn boot_id(&self) -> Option<String>;

@@ -108,6 +108,10 @@ impl Storage for MemoryStorage {
         Ok(Box::new(MemoryLock { state: Arc::clone(&self.state), path: path.to_owned() }))
     }
 
+    fn lock_holder(&self, path: &Path) -> io::Result<Option<String>> {
+        Ok(self.state.lock().locks.get(path).cloned())
+    }
+
     fn boot_id(&self) -> Option<String> {
         Some("memory".to_owned())
     }

@@ -7,7 +7,7 @@ mod memory;
 mod simulated;
 
 pub use directory::{FileStorage, Reads};
-pub use file::{OpenMode, Storage, StorageFile, StorageLock};
+pub use file::{FileKind, OpenMode, Storage, StorageFile, StorageLock};
 pub use memory::MemoryStorage;
 #[cfg(feature = "testing")]
 pub use simulated::{CallFault, CrashKind, SimulatedStorage};
