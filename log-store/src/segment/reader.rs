@@ -89,8 +89,9 @@ impl Segment {
         place: &Place,
         topic_partition: &TopicPartition,
     ) -> Result<(Option<RecordBatch>, u32)> {
-        let end = self.end().position;
-        let mut position = position;
+        let segment_end = self.end();
+        let end = segment_end.position;
+        let (mut position, mut from) = (position, from);
         while position < end {
             let available = (end - position) as usize;
             let wanted = limits.bytes_max.clamp(HEADER_BYTES, STEP_BYTES_MAX).min(available);
@@ -102,7 +103,7 @@ impl Segment {
                 chunk = self.bytes(position, header.bytes_len)?;
             }
             let mut records = Vec::new();
-            let (taken, fault) =
+            let (taken, next, fault) =
                 decode_all(&chunk, from, limits, place, self.is_dense(), &mut records);
             // What came before the damage is returned; the next read begins with the damage.
             if let Some(fault) = fault.filter(|_| taken == 0) {
@@ -115,6 +116,12 @@ impl Segment {
                 let batch = RecordBatch::new(topic_partition.clone(), bytes, records);
                 return Ok((Some(batch), position));
             }
+            // Batches without records take offsets all the same.
+            from = next.map_or(from, |next| next.max(from));
+        }
+        if self.is_dense() && from < self.base() + u64::from(segment_end.relative_offset) {
+            let fault = Fault::Header("the segment goes on, but there is none");
+            return Err(self.corrupt(topic_partition, from, position, &fault));
         }
         Ok((None, position))
     }
@@ -248,7 +255,8 @@ fn follows(header: &BatchHeader, expected: Offset, dense: bool) -> bool {
 }
 
 /// Decodes whole batches from the start of `chunk` until a limit is reached. Returns how many
-/// bytes were used up, and why the batch there could not be decoded if damage ended it.
+/// bytes were used up, the offset after them, and why the batch there could not be decoded if
+/// damage ended it.
 fn decode_all(
     chunk: &[u8],
     from: Offset,
@@ -256,7 +264,7 @@ fn decode_all(
     place: &Place,
     dense: bool,
     records: &mut Vec<RecordSpans>,
-) -> (usize, Option<Fault>) {
+) -> (usize, Option<Offset>, Option<Fault>) {
     let mut taken = 0;
     let mut expected: Option<Offset> = None;
     while let Some(rest) = chunk.get(taken..).filter(|rest| !rest.is_empty()) {
@@ -264,7 +272,7 @@ fn decode_all(
             Ok(header) => header,
             // The chunk may end inside of a header; the next one then begins there.
             Err(_) if taken > 0 && rest.len() < HEADER_BYTES => break,
-            Err(fault) => return (taken, Some(fault)),
+            Err(fault) => return (taken, expected, Some(fault)),
         };
         if header.bytes_len > rest.len() && taken > 0 {
             break;
@@ -275,7 +283,7 @@ fn decode_all(
             None => header.next_offset() > from && (!dense || header.base_offset <= from),
         };
         if !in_place {
-            return (taken, Some(OUT_OF_PLACE));
+            return (taken, expected, Some(OUT_OF_PLACE));
         }
         let whole = records.len() + header.record_count as usize;
         if !records.is_empty() && whole > limits.records_max {
@@ -287,10 +295,10 @@ fn decode_all(
             .and_then(|batch| header.records(batch, taken, from, records));
         if let Err(fault) = decoded {
             records.truncate(before);
-            return (taken, Some(fault));
+            return (taken, expected, Some(fault));
         }
         expected = Some(header.next_offset());
         taken += header.bytes_len;
     }
-    (taken, None)
+    (taken, expected, None)
 }
