@@ -32,6 +32,8 @@ mod consumer;
 mod housekeeping;
 pub mod inspect;
 mod store;
+#[cfg(feature = "testing")]
+pub mod fuzzing;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::Durability;

@@ -105,6 +105,14 @@ impl OffsetIndex {
         bytes
     }
 
+    /// An index file of this content, whatever it is.
+    #[cfg(feature = "testing")]
+    pub(crate) fn sign(place: &Place, base: Offset, mut content: Vec<u8>) -> Vec<u8> {
+        let checksum = checksum(place, base, &content);
+        content.extend_from_slice(&checksum.to_be_bytes());
+        content
+    }
+
     /// The bytes of the `.timeindex` file.
     pub(crate) fn encode_times(&self, place: &Place, base: Offset) -> Vec<u8> {
         time_index::encode(place, base, &self.entries, self.max_timestamp)
