@@ -12,21 +12,31 @@ use crate::error::{Error, Result};
 use crate::error_handler::Failure;
 use crate::runtime::task_set::TaskSet;
 
+/// What has become of the work since the last commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CommitOutcome {
+    /// There was none.
+    Nothing,
+    /// It is committed.
+    Committed,
+    /// It did not fit its transaction: it is to be done again, in smaller parts.
+    TakenBack,
+}
+
 impl TaskSet {
-    /// Commits what was processed since the last commit; `false` if that was nothing, or if it
-    /// had to be taken back.
+    /// Commits what was processed since the last commit.
     ///
     /// # Errors
     /// Stops the application: whether the commit took place is then unknown to it, but not to the
     /// log, where the next start finds out.
-    pub(crate) fn commit(&mut self) -> Result<bool> {
+    pub(crate) fn commit(&mut self) -> Result<CommitOutcome> {
         if !self.context.transaction_open && !self.is_changed() {
             self.last_commit = self.clock.monotonic();
-            return Ok(false);
+            return Ok(CommitOutcome::Nothing);
         }
         if let Err(failure) = self.write_commit() {
             self.recover_from_failure(*failure)?;
-            return Ok(false);
+            return Ok(CommitOutcome::TakenBack);
         }
         for task in &mut self.tasks {
             task.commit();
@@ -45,7 +55,7 @@ impl TaskSet {
         self.records_per_commit_max = self.records_per_commit_max.saturating_mul(2);
         self.last_commit = self.clock.monotonic();
         self.purge_repartition_topics();
-        Ok(true)
+        Ok(CommitOutcome::Committed)
     }
 
     fn write_commit(&mut self) -> Step {

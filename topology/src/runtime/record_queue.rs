@@ -26,6 +26,17 @@ impl Feed {
     }
 }
 
+/// What looking for the next record has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Head {
+    /// It is decoded, and this is its event time.
+    Ready(Timestamp),
+    /// It was dropped or made a dead letter.
+    Dropped,
+    /// There is none.
+    None,
+}
+
 /// What the last commit knows of a queue.
 #[derive(Clone, Debug)]
 pub(crate) struct Committed {
@@ -115,37 +126,32 @@ impl RecordQueue {
         matches!(self.feed, Feed::Polled { .. })
     }
 
-    /// Makes the next record the decoded head, past those that are dropped. Returns its event
-    /// time, or `None` if there is none.
+    /// Makes the next record the decoded head. One that is dropped is work as well: it is counted,
+    /// and the caller decides whether to go on, because dead letters fill a transaction too.
     #[inline]
-    pub(crate) fn load_head(
-        &mut self,
-        context: &mut Context,
-        poison: &Poison,
-    ) -> Step<Option<Timestamp>> {
-        if self.head.is_some() {
-            return Ok(self.head);
+    pub(crate) fn load_head(&mut self, context: &mut Context, poison: &Poison) -> Step<Head> {
+        if let Some(timestamp) = self.head {
+            return Ok(Head::Ready(timestamp));
         }
-        while let Some((batch, index)) = self.peek()? {
-            context.current.batch = Some(Rc::clone(&batch));
-            context.current.index = index;
-            let view = batch.get(index).expect("peek answers with a record that is there");
-            context.metrics.records_in += 1;
-            let answer = poison.answer(&self.topic_partition, view.offset);
-            let loaded = match answer {
-                Some((response, report)) => {
-                    context.apply(*response, report)?;
-                    None
-                }
-                None => self.source.load(&view, self.partition_time, context)?,
-            };
-            if loaded.is_some() {
-                self.head = loaded;
-                return Ok(loaded);
+        let Some((batch, index)) = self.peek()? else { return Ok(Head::None) };
+        context.current.batch = Some(Rc::clone(&batch));
+        context.current.index = index;
+        let view = batch.get(index).expect("peek answers with a record that is there");
+        context.metrics.records_in += 1;
+        let answer = poison.answer(&self.topic_partition, view.offset);
+        let loaded = match answer {
+            Some((response, report)) => {
+                context.apply(*response, report)?;
+                None
             }
-            self.advance(view.offset);
+            None => self.source.load(&view, self.partition_time, context)?,
+        };
+        if let Some(timestamp) = loaded {
+            self.head = loaded;
+            return Ok(Head::Ready(timestamp));
         }
-        Ok(None)
+        self.advance(view.offset);
+        Ok(Head::Dropped)
     }
 
     /// Processes the head, which `load_head` has found.

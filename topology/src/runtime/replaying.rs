@@ -12,6 +12,7 @@
 use headwater_log_store::OffsetAndMetadata;
 
 use crate::error::Result;
+use crate::runtime::commit::CommitOutcome;
 use crate::runtime::resolve::Resolved;
 use crate::runtime::task_set::{TaskSet, end_of, fetched};
 use crate::runtime::wipe;
@@ -78,7 +79,10 @@ impl TaskSet {
                 }
             }
         }
-        self.commit()?;
+        if self.commit()? == CommitOutcome::TakenBack {
+            // The end of the stage is to be processed again first.
+            return Ok(true);
+        }
         if let Some(replay) = &mut self.replay {
             replay.stage += 1;
             if replay.stage < self.tasks.len() {

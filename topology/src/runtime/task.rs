@@ -12,7 +12,7 @@ use crate::context::{Context, Step};
 use crate::error::Result;
 use crate::error_handler::Failure;
 use crate::runtime::poison::Poison;
-use crate::runtime::record_queue::RecordQueue;
+use crate::runtime::record_queue::{Head, RecordQueue};
 use crate::store::managed::ManagedStore;
 use crate::types::TaskId;
 
@@ -33,7 +33,7 @@ pub(crate) struct Task {
 /// What a step has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
-    /// A record was processed.
+    /// A record was processed or dropped.
     Processed,
     /// There is nothing to process, or a queue has to be filled first.
     Waiting,
@@ -51,18 +51,20 @@ impl Task {
         mut may_go_on: impl FnMut(&mut RecordQueue) -> Result<bool>,
     ) -> Step<Progress> {
         if let [queue] = &mut self.queues[..] {
-            if queue.load_head(context, poison)?.is_none() {
-                return Ok(Progress::Waiting);
-            }
-            queue.process_head(context)?;
-            return Ok(Progress::Processed);
+            return match queue.load_head(context, poison)? {
+                Head::Ready(_) => queue.process_head(context).map(|()| Progress::Processed),
+                Head::Dropped => Ok(Progress::Processed),
+                Head::None => Ok(Progress::Waiting),
+            };
         }
         let mut best = None;
         for (index, queue) in self.queues.iter_mut().enumerate() {
-            if let Some(timestamp) = queue.load_head(context, poison)?
-                && best.is_none_or(|(least, _)| timestamp < least)
-            {
-                best = Some((timestamp, index));
+            match queue.load_head(context, poison)? {
+                Head::Ready(timestamp) if best.is_none_or(|(least, _)| timestamp < least) => {
+                    best = Some((timestamp, index));
+                }
+                Head::Ready(_) | Head::None => {}
+                Head::Dropped => return Ok(Progress::Processed),
             }
         }
         let Some((_, best)) = best else { return Ok(Progress::Waiting) };

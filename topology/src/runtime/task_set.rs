@@ -13,6 +13,7 @@ use headwater_log_store::{
 use crate::config::{ProcessingGuarantee, StreamsConfig};
 use crate::context::{Context, DeadLetterTopic, Step};
 use crate::error::{Error, Result};
+use crate::error_handler::Failure;
 use crate::graph::plan::Graph;
 use crate::runtime::physical::Blueprint;
 use crate::runtime::poison::Poison;
@@ -219,6 +220,11 @@ impl TaskSet {
         let outcome =
             catch_unwind(AssertUnwindSafe(|| self.process_records(records_max, &processed)));
         self.records_since_commit += processed.get();
+        if matches!(&outcome, Ok(Err(failure)) if matches!(**failure, Failure::TransactionFull(_)))
+        {
+            // The record that did not fit any more is one of those to be split.
+            self.records_since_commit += 1;
+        }
         match outcome {
             Ok(Ok(())) => Ok(processed.get()),
             Ok(Err(failure)) => self.recover_from_failure(*failure).map(|()| 0),
@@ -232,7 +238,7 @@ impl TaskSet {
             let Some(&index) = self.active.get(position) else { break };
             loop {
                 let done = processed.get();
-                if done >= records_max {
+                if done >= records_max || before + done >= self.records_per_commit_max {
                     return Ok(());
                 }
                 if done.is_multiple_of(RECORDS_PER_LOOK) {

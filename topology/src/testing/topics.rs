@@ -11,6 +11,7 @@ use headwater_log_store::{
 
 use crate::error::{BoxError, Error, Result};
 use crate::record::Headers;
+use crate::runtime::commit::CommitOutcome;
 use crate::runtime::task_set::TaskSet;
 use crate::serdes::{Serde, SerdeRef};
 
@@ -67,7 +68,7 @@ impl Inner {
             let aborts = tasks.context.metrics.aborts;
             let polled = tasks.poll(Duration::ZERO)?;
             let processed = tasks.process(u64::MAX)?;
-            let committed = tasks.commit()?;
+            let committed = tasks.commit()? == CommitOutcome::Committed;
             let moved = tasks.advance_replay()?;
             let redo = tasks.context.metrics.aborts > aborts;
             if polled == 0 && processed == 0 && !committed && !moved && !redo {

@@ -1,0 +1,130 @@
+//! Bugs that were found and fixed, one test each: it fails as soon as its bug is back.
+#![allow(clippy::unwrap_used, reason = "the helpers of a test fail it by panicking")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headwater_log_store::{
+    Log, LogStore, NewTopic, PartitionId, ProducerConfig, ProducerRecord, Timestamp, TopicName,
+    TopicPartition,
+};
+use headwater_topology::{ErrorResponse, Reset, Streams, StreamsBuilder, StreamsConfig, Topology};
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The bytes of a large record: a transaction holds some tens of them.
+const LARGE: usize = 100_000;
+
+fn log_with(topics: &[(&str, u32)]) -> Arc<dyn Log> {
+    let log: Arc<dyn Log> = Arc::new(LogStore::in_memory().unwrap());
+    for (topic, partitions) in topics {
+        log.create_topic(&NewTopic::new(*topic).partitions(*partitions)).unwrap();
+    }
+    log
+}
+
+/// Sends records of key `k` to partition 0.
+fn send<'a>(log: &Arc<dyn Log>, topic: &str, values: impl IntoIterator<Item = &'a str>) {
+    let mut producer = log.producer(&ProducerConfig::default()).unwrap();
+    for value in values {
+        let record = ProducerRecord {
+            partition: Some(PartitionId::new(0)),
+            key: Some(b"k"),
+            value: Some(value.as_bytes()),
+            timestamp: Some(Timestamp::from_millis(1)),
+            ..ProducerRecord::to(topic)
+        };
+        let _receipt = producer.send(&record).unwrap();
+    }
+    producer.flush().unwrap();
+}
+
+/// How much a transaction may hold.
+fn transaction_bytes_max(log: &Arc<dyn Log>) -> usize {
+    let config = ProducerConfig { transactional_id: Some("look".to_owned()) };
+    let mut producer = log.producer(&config).unwrap();
+    producer.begin_transaction().unwrap();
+    let max = producer.transaction_bytes().max;
+    producer.abort_transaction().unwrap();
+    max
+}
+
+/// How many records partition 0 of a topic has got.
+fn end_of(log: &Arc<dyn Log>, topic: &str) -> usize {
+    let partition = TopicPartition::new(TopicName::new(topic).unwrap(), PartitionId::new(0));
+    usize::try_from(log.watermarks(&partition).unwrap().end.value()).unwrap()
+}
+
+/// Starts an application and waits until it has caught up.
+fn run(topology: &Topology, config: StreamsConfig, log: &Arc<dyn Log>) -> Streams {
+    let streams = Streams::new(topology, config, Arc::clone(log));
+    streams.start().unwrap();
+    let caught_up = streams.wait_until_caught_up_for(PATIENCE).unwrap();
+    assert!(caught_up, "{:?}", streams.progress());
+    streams
+}
+
+fn reset(topology: &Topology, config: &StreamsConfig, log: &Arc<dyn Log>) {
+    Reset::new(topology, config).plan(log).unwrap().execute(log).unwrap();
+}
+
+#[test]
+fn a_stage_of_a_replay_whose_last_commit_is_too_large_is_redone() {
+    // The replay went on to the next stage although the commit that ended this one had been taken
+    // back, and so lost the records since the commit before.
+    let log = log_with(&[("in", 1)]);
+    let values: Vec<String> = (0..8).map(|number| format!("v{number}")).collect();
+    send(&log, "in", values.iter().map(String::as_str));
+    let builder = StreamsBuilder::new();
+    let grouped = builder.stream::<String, String>("in").group_by(|_, value| value.clone());
+    // The eight rows together are larger than a transaction.
+    grouped.aggregate(String::new, |_, value, _| value.repeat(300_000), "large");
+    let topology = builder.build().unwrap();
+    let config = StreamsConfig::new("app").commit_interval(PATIENCE);
+    reset(&topology, &config, &log);
+    let streams = run(&topology, config, &log);
+    let rows = streams.store::<String, String>("large").all().unwrap();
+    let keys: Vec<String> = rows.into_iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, values);
+    assert!(streams.metrics().aborts > 0, "no commit was too large");
+    streams.close().unwrap();
+}
+
+#[test]
+fn few_large_records_that_overflow_a_transaction_together_are_split() {
+    // The record that did not fit was not counted as one of those to be split, so of two the
+    // application gave up, and of three it took all back again and again.
+    for (records, tenths) in [(2, 6), (3, 4)] {
+        let log = log_with(&[("in", 1), ("out", 1)]);
+        send(&log, "in", vec!["v"; records]);
+        let pieces = transaction_bytes_max(&log) * tenths / 10 / LARGE;
+        let builder = StreamsBuilder::new();
+        builder
+            .stream::<String, String>("in")
+            .flat_map_values(move |_| vec!["x".repeat(LARGE); pieces])
+            .to("out");
+        let streams = run(&builder.build().unwrap(), StreamsConfig::new("app"), &log);
+        assert_eq!(end_of(&log, "out"), records * pieces);
+        assert!(streams.metrics().aborts > 0, "the transaction was large enough");
+        streams.close().unwrap();
+    }
+}
+
+#[test]
+fn dead_letters_do_not_outgrow_a_transaction() {
+    // Records that could not be read were passed over all at once, without a look at how full
+    // their dead letters had made the transaction; then none had been processed to be split.
+    let log = log_with(&[("in", 1), ("dead", 1)]);
+    let large = "x".repeat(LARGE);
+    let records = transaction_bytes_max(&log) * 3 / LARGE;
+    send(&log, "in", vec![large.as_str(); records]);
+    let builder = StreamsBuilder::new();
+    builder.stream::<String, i64>("in").for_each(|_, _| ());
+    let config = StreamsConfig::new("app")
+        .dead_letter_topic("dead")
+        .deserialization_exception_handler(ErrorResponse::DeadLetter);
+    let streams = run(&builder.build().unwrap(), config, &log);
+    assert_eq!(end_of(&log, "dead"), records);
+    streams.close().unwrap();
+}
