@@ -128,3 +128,42 @@ fn dead_letters_do_not_outgrow_a_transaction() {
     assert_eq!(end_of(&log, "dead"), records);
     streams.close().unwrap();
 }
+
+#[test]
+fn a_replay_goes_on_where_much_input_came_after_its_end() {
+    // The queue of a stage that was over kept the records after its end, counted as full, and was
+    // to be paused when the consumer had gone on to the next stage.
+    let log = log_with(&[("in", 2), ("out", 1)]);
+    let builder = StreamsBuilder::new();
+    builder.stream::<String, String>("in").to("out");
+    let topology = builder.build().unwrap();
+    let config = StreamsConfig::new("app").set("buffered.records.per.partition", "10").unwrap();
+    send(&log, "in", ["v"; 5]);
+    reset(&topology, &config, &log);
+    send(&log, "in", ["v"; 500]);
+    let streams = run(&topology, config, &log);
+    assert_eq!(end_of(&log, "out"), 505);
+    streams.close().unwrap();
+}
+
+#[test]
+fn a_reset_leaves_the_topics_of_an_application_with_a_longer_name_alone() {
+    // `views-v2-c-changelog` was taken for a topic of `views`, whose reset deleted the state of
+    // `views-v2`.
+    let log = log_with(&[("in", 1)]);
+    let builder = StreamsBuilder::new();
+    builder.stream::<String, String>("in").group_by_key().count("c");
+    let topology = builder.build().unwrap();
+    let plan = || {
+        let plan = Reset::new(&topology, &StreamsConfig::new("views")).plan(&log).unwrap();
+        plan.deleted
+    };
+    let other = run(&topology, StreamsConfig::new("views-v2"), &log);
+    assert_eq!(plan(), Vec::<String>::new(), "it runs, and has committed nothing");
+    send(&log, "in", ["v"]);
+    assert!(other.wait_until_caught_up_for(PATIENCE).unwrap());
+    other.close().unwrap();
+    assert_eq!(plan(), Vec::<String>::new(), "it has committed, and does not run");
+    run(&topology, StreamsConfig::new("views"), &log).close().unwrap();
+    assert_eq!(plan(), ["views-c-changelog"]);
+}

@@ -9,7 +9,7 @@ use crate::config::StreamsConfig;
 use crate::error::{Error, Result};
 use crate::graph::plan::{Graph, Topology};
 use crate::runtime::commit_metadata::CommitMetadata;
-use crate::runtime::registry::Registration;
+use crate::runtime::registry::{Registration, running_on};
 use crate::runtime::resolve::resolve;
 use crate::runtime::wipe;
 use crate::types::TopicRef;
@@ -81,12 +81,16 @@ impl Reset {
             }
         }
         let topics = log.topics().map_err(Error::log("a look at the topics"))?;
+        // One that has neither committed yet nor runs has no state to lose.
+        let mut others = log.groups().map_err(Error::log("a look at the groups"))?;
+        others.extend(running_on(log));
+        let is_internal = |name: &str| {
+            wipe::is_internal(&application_id, others.iter().map(String::as_str), name)
+        };
         let deleted = topics
             .iter()
             .map(|topic| topic.name.as_str())
-            .filter(|name| {
-                resolved.internal.contains_key(*name) || wipe::is_internal(&application_id, name)
-            })
+            .filter(|name| resolved.internal.contains_key(*name) || is_internal(name))
             .map(str::to_owned)
             .collect();
         for topic in &self.emptied {

@@ -27,13 +27,25 @@ pub(crate) struct Registration {
 impl Registration {
     /// Fails if the application runs on this log.
     pub(crate) fn new(log: &Arc<dyn Log>, application_id: &str) -> Result<Self> {
-        let key = (Arc::as_ptr(log).cast::<()>().addr(), application_id.to_owned());
+        let key = (place_of(log), application_id.to_owned());
         let mut running = RUNNING.lock();
         if !running.get_or_insert_with(HashSet::new).insert(key.clone()) {
             return Err(Error::Running { application_id: application_id.to_owned() });
         }
         Ok(Self { key, _log: Arc::clone(log) })
     }
+}
+
+/// The applications that run on this log.
+pub(crate) fn running_on(log: &Arc<dyn Log>) -> Vec<String> {
+    let place = place_of(log);
+    let running = RUNNING.lock();
+    let keys = running.iter().flatten().filter(|(running, _)| *running == place);
+    keys.map(|(_, application_id)| application_id.clone()).collect()
+}
+
+fn place_of(log: &Arc<dyn Log>) -> usize {
+    Arc::as_ptr(log).cast::<()>().addr()
 }
 
 impl Drop for Registration {

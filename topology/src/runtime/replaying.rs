@@ -13,6 +13,7 @@ use headwater_log_store::OffsetAndMetadata;
 
 use crate::error::Result;
 use crate::runtime::commit::CommitOutcome;
+use crate::runtime::record_queue::RecordQueue;
 use crate::runtime::resolve::Resolved;
 use crate::runtime::task_set::{TaskSet, end_of, fetched};
 use crate::runtime::wipe;
@@ -82,6 +83,11 @@ impl TaskSet {
         if self.commit()? == CommitOutcome::TakenBack {
             // The end of the stage is to be processed again first.
             return Ok(true);
+        }
+        for index in &self.active {
+            let queues = self.tasks.get_mut(*index).into_iter().flat_map(|task| &mut task.queues);
+            // What lies after their ends is polled again when the replay is over.
+            queues.for_each(RecordQueue::rewind);
         }
         if let Some(replay) = &mut self.replay {
             replay.stage += 1;

@@ -93,8 +93,19 @@ fn unescape(text: &str) -> String {
     escapes.fold(text.to_owned(), |text, (plain, escaped)| text.replace(escaped, plain))
 }
 
-/// Whether a topic is named like one of the application's own.
-pub(crate) fn is_internal(application_id: &str, topic: &str) -> bool {
+/// Whether a topic is the application's own by its name. Where the name of another application
+/// begins with this one's, as `views-v2` with `views`, the longer name decides.
+pub(crate) fn is_internal<'a>(
+    application_id: &str,
+    mut others: impl Iterator<Item = &'a str>,
+    topic: &str,
+) -> bool {
+    let is_longer = |other: &str| other.len() > application_id.len();
+    is_named_for(application_id, topic)
+        && !others.any(|other| is_longer(other) && is_named_for(other, topic))
+}
+
+fn is_named_for(application_id: &str, topic: &str) -> bool {
     topic
         .strip_prefix(application_id)
         .and_then(|rest| rest.strip_prefix('-'))
@@ -103,7 +114,7 @@ pub(crate) fn is_internal(application_id: &str, topic: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{recreated, wipe};
+    use super::{is_internal, recreated, wipe};
     use headwater_log_store::{Log, LogStore, NewTopic};
 
     #[test]
@@ -124,5 +135,16 @@ mod tests {
         assert_eq!(log.describe_topic("out").unwrap(), before);
         wipe(&log, "out").unwrap();
         assert!(log.describe_topic("out").is_err());
+    }
+    #[test]
+    fn a_topic_belongs_to_the_longest_name_that_it_begins_with() {
+        let check =
+            |others: &[&str], topic: &str| is_internal("views", others.iter().copied(), topic);
+        assert!(check(&[], "views-c-changelog"));
+        assert!(check(&["view", "views", "other"], "views-c-repartition"));
+        assert!(check(&["views-v2"], "views-v3-c-changelog"));
+        assert!(!check(&["views-v2"], "views-v2-c-changelog"));
+        assert!(!check(&[], "views-out"));
+        assert!(!check(&[], "views2-c-changelog"));
     }
 }
