@@ -156,6 +156,12 @@ pub enum Error {
         /// The application.
         application_id: String,
     },
+    /// A reset was to empty every topic that the application reads.
+    #[error("{application_id} would have nothing to replay: the reset empties all of its input")]
+    NothingToReplay {
+        /// The application.
+        application_id: String,
+    },
     /// The application does not run, or has stopped.
     #[error("{operation} is not possible: the application {reason}")]
     NotRunning {

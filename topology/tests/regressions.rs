@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_log_store::{
-    Log, LogStore, NewTopic, PartitionId, ProducerConfig, ProducerRecord, Timestamp, TopicName,
-    TopicPartition,
+    AutoOffsetReset, ConsumerConfig, Log, LogStore, NewTopic, Offset, OffsetAndMetadata,
+    PartitionId, ProducerConfig, ProducerRecord, Timestamp, TopicName, TopicPartition,
 };
-use headwater_topology::{ErrorResponse, Reset, Streams, StreamsBuilder, StreamsConfig, Topology};
+use headwater_topology::{
+    Consumed, Error, ErrorResponse, Reset, Streams, StreamsBuilder, StreamsConfig, Topology,
+};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -166,4 +168,64 @@ fn a_reset_leaves_the_topics_of_an_application_with_a_longer_name_alone() {
     assert_eq!(plan(), Vec::<String>::new(), "it has committed, and does not run");
     run(&topology, StreamsConfig::new("views"), &log).close().unwrap();
     assert_eq!(plan(), ["views-c-changelog"]);
+}
+
+/// Reads `mid` first and writes it last; what it passes on is at least `least` bytes long.
+fn looping(least: usize, latest: bool) -> Topology {
+    let builder = StreamsBuilder::new();
+    let reset = if latest { AutoOffsetReset::Latest } else { AutoOffsetReset::Earliest };
+    let mid = Consumed::<String, String>::default().with_offset_reset_policy(reset);
+    builder.stream_with("mid", mid).to("out");
+    let input = builder.stream::<String, String>("in");
+    input.filter(move |_, value| value.len() >= least).to("mid");
+    builder.build().unwrap()
+}
+
+#[test]
+fn a_reset_may_empty_a_topic_that_the_application_reads_again() {
+    // The replay waited in the emptied topic for the end that it had had before; and the list of
+    // what was to be deleted stood at the offsets of that topic, to be deleted with it.
+    for latest in [false, true] {
+        let log = log_with(&[("in", 1), ("mid", 1), ("out", 1)]);
+        send(&log, "in", ["a", "bb", "ccc"]);
+        let config = || StreamsConfig::new("app");
+        run(&looping(0, false), config(), &log).close().unwrap();
+        assert_eq!(end_of(&log, "out"), 3);
+        let topology = looping(2, latest);
+        let reset = Reset::new(&topology, &config()).empty_topic("mid").empty_topic("out");
+        reset.plan(&log).unwrap().execute(&log).unwrap();
+        run(&topology, config(), &log).close().unwrap();
+        assert_eq!((end_of(&log, "mid"), end_of(&log, "out")), (2, 2), "latest: {latest}");
+    }
+}
+
+#[test]
+fn a_reset_that_empties_all_of_the_input_is_refused() {
+    // It did nothing, and said that it had.
+    let log = log_with(&[("in", 1), ("mid", 1), ("out", 1)]);
+    let reset = Reset::new(&looping(0, false), &StreamsConfig::new("app"));
+    let plan = reset.empty_topic("in").empty_topic("mid").plan(&log);
+    assert!(matches!(plan, Err(Error::NothingToReplay { .. })), "{plan:?}");
+}
+
+#[test]
+fn a_reset_that_died_while_it_emptied_a_topic_can_be_planned_again() {
+    // The plan missed the topic that the reset before it had deleted and not yet made anew.
+    let log = log_with(&[("in", 1), ("out", 1)]);
+    let builder = StreamsBuilder::new();
+    builder.stream::<String, String>("in").to("out");
+    let topology = builder.build().unwrap();
+    let reset = || Reset::new(&topology, &StreamsConfig::new("app")).empty_topic("out");
+    let group = Some("app".to_owned());
+    let mut consumer =
+        log.consumer(&ConsumerConfig { group, ..ConsumerConfig::default() }).unwrap();
+    let metadata = "hw1 end=0 wipe=out/3/written/retention.ms/5000".to_owned();
+    let note = OffsetAndMetadata { offset: Offset::ZERO, metadata };
+    let input = TopicPartition::new(TopicName::new("in").unwrap(), PartitionId::new(0));
+    consumer.commit(&[(input, note)]).unwrap();
+    log.delete_topic("out").unwrap();
+    reset().plan(&log).unwrap().execute(&log).unwrap();
+    let anew = log.describe_topic("out").unwrap();
+    assert_eq!(anew.partitions, 3);
+    assert_eq!(anew.configs.get("retention.ms").map(String::as_str), Some("5000"));
 }

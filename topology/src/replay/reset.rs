@@ -56,22 +56,26 @@ impl Reset {
     /// Deletes an output topic's records as well, so that the replay's begin at offset 0: the
     /// topic is deleted and created again with its partitions and configs. Default = output
     /// topics stay as they are, as with Kafka's tool.
+    ///
+    /// A topic that the application also reads is then read from its start, after the replay: what
+    /// is in it is what the replay has written.
     #[must_use]
     pub fn empty_topic(mut self, topic: impl Into<String>) -> Self {
         self.emptied.push(topic.into());
         self
     }
 
-    /// What the reset would do; nothing is changed.
+    /// What the reset would do; nothing is changed, but a reset that a crash has cut short is
+    /// finished first.
     ///
     /// # Errors
-    /// `MissingTopic`, or a failure of the log.
+    /// `MissingTopic`, `NothingToReplay` if all input topics were to be emptied, or a failure of
+    /// the log.
     pub fn plan(&self, log: &Arc<dyn Log>) -> Result<ResetPlan> {
-        let resolved = resolve(&self.graph, &self.config, log.as_ref())?;
         let application_id = self.config.application_id.clone();
-        let offsets = log
-            .group_offsets(&application_id)
-            .map_err(Error::log(format!("a look at the offsets of {application_id}")))?;
+        // It may be about to make a topic anew that is resolved next.
+        let offsets = wipe::finish_reset(log.as_ref(), &application_id)?;
+        let resolved = resolve(&self.graph, &self.config, log.as_ref())?;
         let mut inputs = Vec::new();
         for index in 0..self.graph.subtopologies.len() {
             for (_, topic) in self.graph.source_topics(index) {
@@ -79,6 +83,9 @@ impl Reset {
                     self.plan_topic(log.as_ref(), topic, &resolved, &offsets, &mut inputs)?;
                 }
             }
+        }
+        if inputs.iter().all(|input| self.emptied.iter().any(|topic| input.is_of(topic))) {
+            return Err(Error::NothingToReplay { application_id });
         }
         let topics = log.topics().map_err(Error::log("a look at the topics"))?;
         // One that has neither committed yet nor runs has no state to lose.
@@ -115,10 +122,11 @@ impl Reset {
             let watermarks = log
                 .watermarks(&topic_partition)
                 .map_err(Error::log(format!("a look at {topic_partition}")))?;
+            let is_emptied = self.emptied.iter().any(|topic| *topic == *found.name);
             inputs.push(InputReset {
                 from: offsets.get(&topic_partition).map(|committed| committed.offset),
-                to: watermarks.start,
-                replay_end: watermarks.end,
+                to: if is_emptied { Offset::ZERO } else { watermarks.start },
+                replay_end: if is_emptied { Offset::ZERO } else { watermarks.end },
                 topic_partition,
             });
         }
@@ -136,8 +144,14 @@ pub struct InputReset {
     pub from: Option<Offset>,
     /// The offset to go on from.
     pub to: Offset,
-    /// Where the replay ends: the log end offset of now.
+    /// Where the replay ends: the log end offset of now; 0 in a topic that is emptied.
     pub replay_end: Offset,
+}
+
+impl InputReset {
+    fn is_of(&self, topic: &str) -> bool {
+        self.topic_partition.topic.as_str() == topic
+    }
 }
 
 /// What a reset does. `Display` prints it as a table.
@@ -167,10 +181,13 @@ impl ResetPlan {
             let found = log
                 .describe_topic(topic)
                 .map_err(Error::log(format!("a look at topic {topic}")))?;
-            notes.push(wipe::recreated(&found));
+            let is_read = self.inputs.iter().any(|input| input.is_of(topic));
+            notes.push(wipe::recreated(&found, is_read));
         }
         let mut offsets = Vec::new();
-        for input in &self.inputs {
+        // The offsets of a topic go when it is deleted, and with them what is noted there.
+        let is_kept = |input: &&InputReset| !self.emptied.iter().any(|topic| input.is_of(topic));
+        for input in self.inputs.iter().filter(is_kept) {
             let metadata = CommitMetadata {
                 replay_end: Some(input.replay_end),
                 wipe: std::mem::take(&mut notes),

@@ -5,8 +5,8 @@
 //! an application can see, or not.
 
 use headwater_log_store::{
-    ConsumerConfig, Error as LogError, GroupOffsets, Log, NewTopic, OffsetAndMetadata,
-    TopicDescription, TopicPartition,
+    ConsumerConfig, Error as LogError, GroupOffsets, Log, NewTopic, Offset, OffsetAndMetadata,
+    PartitionId, TopicDescription, TopicName, TopicPartition,
 };
 
 use crate::error::{Error, Result};
@@ -15,8 +15,7 @@ use crate::runtime::commit_metadata::CommitMetadata;
 /// Deletes what a reset has listed, if one is to be finished. Returns the group's offsets.
 pub(crate) fn finish_reset(log: &dyn Log, application_id: &str) -> Result<GroupOffsets> {
     let offsets = group_offsets(log, application_id)?;
-    let mut topics = Vec::new();
-    let mut notes = Vec::new();
+    let (mut topics, mut notes) = (Vec::new(), Vec::new());
     for (topic_partition, committed) in &offsets {
         let mut metadata = CommitMetadata::parse(&committed.metadata);
         if !metadata.wipe.is_empty() {
@@ -29,7 +28,9 @@ pub(crate) fn finish_reset(log: &dyn Log, application_id: &str) -> Result<GroupO
         return Ok(offsets);
     }
     for topic in &topics {
-        wipe(log, topic)?;
+        let emptied = wipe(log, topic)?.into_iter();
+        let start = OffsetAndMetadata { offset: Offset::ZERO, metadata: String::new() };
+        notes.extend(emptied.map(|partition| (partition, start.clone())));
     }
     commit(log, application_id, &notes)?;
     group_offsets(log, application_id)
@@ -53,8 +54,9 @@ fn group_offsets(log: &dyn Log, application_id: &str) -> Result<GroupOffsets> {
         .map_err(Error::log(format!("a look at the offsets of {application_id}")))
 }
 
-/// Deletes a topic, and makes it anew if the note says how: see [`recreated`].
-fn wipe(log: &dyn Log, note: &str) -> Result<()> {
+/// Deletes a topic, and makes it anew if the note says how: see [`recreated`]. Returns the
+/// partitions that the application is to read from the start.
+fn wipe(log: &dyn Log, note: &str) -> Result<Vec<TopicPartition>> {
     let mut parts = note.split('/').map(unescape);
     let topic = parts.next().unwrap_or_default();
     match log.delete_topic(&topic) {
@@ -62,19 +64,28 @@ fn wipe(log: &dyn Log, note: &str) -> Result<()> {
         Err(source) => return Err(Error::log(format!("the deletion of topic {topic}"))(source)),
     }
     let Some(partitions) = parts.next().and_then(|count| count.parse().ok()) else {
-        return Ok(());
+        return Ok(Vec::new());
     };
+    let read = parts.next().is_some_and(|role| role == READ);
     let mut anew = NewTopic::new(&*topic).partitions(partitions);
     while let (Some(key), Some(value)) = (parts.next(), parts.next()) {
         anew = anew.config(key, value);
     }
-    log.create_topic(&anew).map_err(Error::log(format!("the creation of topic {topic}")))
+    log.create_topic(&anew).map_err(Error::log(format!("the creation of topic {topic}")))?;
+    let name = TopicName::new(&topic).map_err(Error::log(format!("a look at topic {topic}")))?;
+    let read = if read { 0..partitions } else { 0..0 };
+    Ok(read.map(|number| TopicPartition::new(name.clone(), PartitionId::new(number))).collect())
 }
 
-/// The note of a topic that is to be empty, not gone: its name, partitions and configs with a
-/// slash between, so that a crash after the deletion loses nothing.
-pub(crate) fn recreated(topic: &TopicDescription) -> String {
-    let mut note = format!("{}/{}", topic.name, topic.partitions);
+/// In a note: the application reads the topic as well.
+const READ: &str = "read";
+const WRITTEN: &str = "written";
+
+/// The note of a topic that is to be empty, not gone: its name, partitions, role and configs with
+/// a slash between, so that a crash after the deletion loses nothing.
+pub(crate) fn recreated(topic: &TopicDescription, is_read: bool) -> String {
+    let role = if is_read { READ } else { WRITTEN };
+    let mut note = format!("{}/{}/{role}", topic.name, topic.partitions);
     for (key, value) in &topic.configs {
         note.push_str(&format!("/{}/{}", escape(key), escape(value)));
     }
@@ -126,7 +137,7 @@ mod tests {
             .config("retention.ms", "5000");
         log.create_topic(&topic).unwrap();
         let before = log.describe_topic("out").unwrap();
-        let note = recreated(&before);
+        let note = recreated(&before, false);
         assert!(!note.contains([' ', ',']), "it has to fit a list: {note}");
         wipe(&log, &note).unwrap();
         assert_eq!(log.describe_topic("out").unwrap(), before);
