@@ -262,7 +262,7 @@ impl<T: 'static> Serde<Option<T>> for OptionSerde<T> {
     }
 
     fn is_null(&self, value: &Option<T>) -> bool {
-        value.is_none()
+        value.as_ref().is_none_or(|value| self.0.is_null(value))
     }
 
     fn partition_bytes_len(&self, serialized: &[u8]) -> usize {
@@ -311,5 +311,8 @@ mod tests {
         assert_eq!(serde.null(), Some(None));
         assert!(serde.is_null(&None));
         assert!(!serde.is_null(&Some(String::new())));
+        let nested = <Option<Option<String>>>::default_serde();
+        assert!(nested.is_null(&Some(None)), "nothing else could be written for it");
+        assert!(!nested.is_null(&Some(Some(String::new()))));
     }
 }

@@ -9,7 +9,8 @@ use headwater_log_store::{
     PartitionId, ProducerConfig, ProducerRecord, Timestamp, TopicName, TopicPartition,
 };
 use headwater_topology::{
-    Consumed, Error, ErrorResponse, Reset, Streams, StreamsBuilder, StreamsConfig, Topology,
+    Consumed, Error, ErrorResponse, Reset, Streams, StreamsBuilder, StreamsConfig, TimeWindows,
+    Topology, TopologyTestDriver,
 };
 
 /// Longer than anything here takes.
@@ -228,4 +229,49 @@ fn a_reset_that_died_while_it_emptied_a_topic_can_be_planned_again() {
     let anew = log.describe_topic("out").unwrap();
     assert_eq!(anew.partitions, 3);
     assert_eq!(anew.configs.get("retention.ms").map(String::as_str), Some("5000"));
+}
+
+/// Sums the values of each key and window; a sum of a hundred or more is void.
+fn sums() -> Topology {
+    let builder = StreamsBuilder::new();
+    let windows = TimeWindows::of_size_with_no_grace(Duration::from_millis(10));
+    let input = builder.stream::<String, Option<i64>>("in").group_by_key().windowed_by(windows);
+    input
+        .reduce(|sum, value| Some(sum? + value?).filter(|sum| *sum < 100), "sums")
+        .to_stream()
+        .map(|key, sum| (key.key, sum))
+        .to("out");
+    builder.build().unwrap()
+}
+
+#[test]
+fn a_null_aggregate_is_no_row_and_a_tombstone_downstream() {
+    // The null stood in the store, and in its changelog as zero bytes, which no number could be
+    // restored from; downstream it was zero bytes as well.
+    let driver = TopologyTestDriver::new(&sums()).unwrap();
+    let input = driver.input_topic::<String, Option<i64>>("in");
+    for (time, value) in [None, Some(4), Some(4), Some(92), None].into_iter().enumerate() {
+        input.pipe_input_at("k", value, i64::try_from(time).unwrap()).unwrap();
+        driver.restart().unwrap();
+    }
+    input.pipe_input_at("k", Some(7), 5).unwrap();
+    let output = driver.output_topic::<String, Option<i64>>("out").unwrap();
+    let sums: Vec<Option<i64>> =
+        output.read_key_values().unwrap().into_iter().map(|(_, sum)| sum).collect();
+    assert_eq!(sums, [None, Some(4), Some(8), None, None, Some(7)]);
+}
+
+#[test]
+fn subtopologies_are_numbered_by_the_names_of_their_sources() {
+    // They were numbered by creation, so task ids differed from Kafka's where the source of a
+    // repartition topic sorts before `KSTREAM-SOURCE`.
+    let builder = StreamsBuilder::new();
+    let grouped = builder.stream::<String, String>("in").group_by(|_, value| value.clone());
+    grouped.count("Counts");
+    let description = builder.build().unwrap().describe();
+    let sources: Vec<&str> = description
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Source: ")?.split(' ').next())
+        .collect();
+    assert_eq!(sources, ["Counts-repartition-source", "KSTREAM-SOURCE-0000000000"]);
 }

@@ -140,13 +140,14 @@ where
         &self,
         materialized: &Materialized<K, A>,
         send_old: &Arc<AtomicBool>,
-    ) -> AggregateOptions<K, V> {
+    ) -> AggregateOptions<K, V, A> {
         let serdes = &self.grouped.serdes;
         AggregateOptions {
             node: self.scope.next_id(),
             store: materialized.store.clone(),
             key_serde: Arc::clone(materialized.key_serde.as_ref().unwrap_or(&serdes.key)),
             value_serde: Arc::clone(&serdes.value),
+            aggregate_serde: Arc::clone(&materialized.value_serde),
             send_old: Arc::clone(send_old),
         }
     }

@@ -28,17 +28,18 @@ impl<K, V, A, F: Fn(&K, V, Option<A>) -> Option<A> + Send + Sync + 'static> Adde
 
 /// What an aggregation needs beside its closure.
 #[derive(Clone)]
-pub(crate) struct AggregateOptions<K, V> {
+pub(crate) struct AggregateOptions<K, V, A> {
     pub(crate) node: NodeId,
     pub(crate) store: String,
     pub(crate) key_serde: SerdeRef<K>,
     pub(crate) value_serde: SerdeRef<V>,
+    pub(crate) aggregate_serde: SerdeRef<A>,
     /// Set where a node downstream wants old values.
     pub(crate) send_old: Arc<AtomicBool>,
 }
 
 struct Aggregate<K, V, A, F> {
-    options: Arc<AggregateOptions<K, V>>,
+    options: Arc<AggregateOptions<K, V, A>>,
     send_old: bool,
     add: Arc<F>,
     store: Rc<RefCell<KeyValueStore<K, A>>>,
@@ -47,7 +48,7 @@ struct Aggregate<K, V, A, F> {
 }
 
 /// Builds an aggregation. Null keys and null values are dropped and counted.
-pub(crate) fn factory<K, V, A, F>(options: AggregateOptions<K, V>, add: F) -> NodeFactory
+pub(crate) fn factory<K, V, A, F>(options: AggregateOptions<K, V, A>, add: F) -> NodeFactory
 where
     K: Hash + Eq + Clone + 'static,
     V: 'static,
@@ -93,7 +94,9 @@ where
                 None => (None, timestamp),
             };
             let old_to_send = if self.send_old { old.clone() } else { None };
-            let new = (self.add)(&key, value, old);
+            // A null is no aggregate but the lack of one: the next record is the first again.
+            let new = (self.add)(&key, value, old)
+                .filter(|new| !self.options.aggregate_serde.is_null(new));
             *slot = new.clone().map(|value| ValueAndTimestamp { value, timestamp });
             (Change { old: old_to_send, new }, timestamp)
         };

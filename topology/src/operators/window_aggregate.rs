@@ -19,7 +19,7 @@ use crate::window::{TimeWindows, Windowed};
 use std::sync::atomic::Ordering;
 
 struct WindowAggregate<K, V, A, F> {
-    options: Arc<AggregateOptions<K, V>>,
+    options: Arc<AggregateOptions<K, V, A>>,
     windows: TimeWindows,
     send_old: bool,
     add: Arc<F>,
@@ -31,7 +31,7 @@ struct WindowAggregate<K, V, A, F> {
 /// Builds a windowed aggregation. Null keys are dropped, null values are not; records of windows
 /// that stream time has left behind by the grace are dropped and counted as late.
 pub(crate) fn factory<K, V, A, F>(
-    options: AggregateOptions<K, V>,
+    options: AggregateOptions<K, V, A>,
     windows: TimeWindows,
     add: F,
 ) -> NodeFactory
@@ -84,7 +84,9 @@ where
                 None => (None, timestamp),
             };
             let old_to_send = if self.send_old { old.clone() } else { None };
-            let new = (self.add)(&key, value, old);
+            // A null is no aggregate but the lack of one: the next record is the first again.
+            let new = (self.add)(&key, value, old)
+                .filter(|new| !self.options.aggregate_serde.is_null(new));
             *slot = new.clone().map(|value| ValueAndTimestamp { value, timestamp });
             (Change { old: old_to_send, new }, timestamp)
         };
