@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_log_store::{AutoOffsetReset, Clock, SystemClock};
+use headwater_log_store::{AutoOffsetReset, Clock, SystemClock, TopicName};
 
 use crate::error::{Error, Result};
 use crate::error_handler::{ErrorHandler, ErrorResponse, Handlers};
@@ -194,6 +194,15 @@ impl StreamsConfig {
             _ => return Err(refuse("there is no such key")),
         }
         Ok(self)
+    }
+
+    /// The application's id names topics, the group and the worker's thread.
+    pub(crate) fn check_application_id(&self) -> Result<()> {
+        TopicName::new(&self.application_id).map(drop).map_err(|error| Error::InvalidConfig {
+            key: "application.id".to_owned(),
+            value: self.application_id.clone(),
+            reason: format!("it is no name for a topic: {error}"),
+        })
     }
 
     pub(crate) fn commit_interval_or_default(&self) -> Duration {

@@ -1,6 +1,7 @@
 //! What the nodes of all tasks of a worker share: the way out to the log, the handlers and the
 //! counters, and which record they work on.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -57,9 +58,8 @@ pub(crate) struct Context {
     pub(crate) metrics: MetricsSnapshot,
     pub(crate) handlers: Handlers,
     pub(crate) dead_letters: Option<DeadLetterTopic>,
-    /// How often the record that failed before the last abort has failed.
-    pub(crate) retries: u32,
-    pub(crate) retried: Option<RecordPosition>,
+    /// How often each record since the last commit has failed and was to be tried again.
+    pub(crate) retries: BTreeMap<RecordPosition, u32>,
     node_names: Arc<[String]>,
     key_buffer: Vec<u8>,
     value_buffer: Vec<u8>,
@@ -77,6 +77,8 @@ pub(crate) struct FailureReport {
     pub(crate) kind: FailureKind,
     pub(crate) node: String,
     pub(crate) reason: String,
+    /// What it is counted as if it is skipped.
+    pub(crate) dropped: DropReason,
 }
 
 impl Context {
@@ -95,8 +97,7 @@ impl Context {
             metrics: MetricsSnapshot::default(),
             handlers,
             dead_letters,
-            retries: 0,
-            retried: None,
+            retries: BTreeMap::new(),
             node_names,
             key_buffer: Vec::new(),
             value_buffer: Vec::new(),
@@ -128,8 +129,18 @@ impl Context {
     /// The node that runs has failed on the current record: asks the handler and does as it says.
     /// `Ok` means to go on without the record.
     pub(crate) fn fail(&mut self, kind: FailureKind, reason: impl fmt::Display) -> Step {
-        let report =
-            FailureReport { kind, node: self.current_node_name(), reason: reason.to_string() };
+        self.fail_as(DropReason::Failed, kind, reason)
+    }
+
+    /// As [`fail`](Self::fail), for a record that is counted as `dropped` if it is skipped.
+    pub(crate) fn fail_as(
+        &mut self,
+        dropped: DropReason,
+        kind: FailureKind,
+        reason: impl fmt::Display,
+    ) -> Step {
+        let (node, reason) = (self.current_node_name(), reason.to_string());
+        let report = FailureReport { kind, node, reason, dropped };
         let response = self.ask(&report);
         self.apply(response, &report)
     }
@@ -139,7 +150,7 @@ impl Context {
         let position = self.position();
         let batch = self.current.batch.as_ref().expect("a task works on a record");
         let view = batch.get(self.current.index).expect("the index lies in the batch");
-        let retries = if self.retried.as_ref() == Some(&position) { self.retries } else { 0 };
+        let retries = self.retries.get(&position).copied().unwrap_or_default();
         let response = self.handlers.for_kind(report.kind).handle(&FailedRecord {
             kind: report.kind,
             position: &position,
@@ -167,27 +178,13 @@ impl Context {
             ErrorResponse::Retry => Err(Box::new(Failure::Retry { position })),
             ErrorResponse::Skip => {
                 tracing::warn!(%position, node = report.node, reason = report.reason, "skipped");
-                self.drop_record(match report.kind {
-                    FailureKind::Null => self.null_reason(),
-                    FailureKind::Deserialization | FailureKind::Processing | FailureKind::Panic => {
-                        DropReason::Failed
-                    }
-                });
+                self.drop_record(report.dropped);
                 Ok(())
             }
             ErrorResponse::DeadLetter => {
                 self.drop_record(DropReason::Failed);
                 self.send_dead_letter(position, report)
             }
-        }
-    }
-
-    fn null_reason(&self) -> DropReason {
-        let view = self.current.batch.as_ref().and_then(|batch| batch.get(self.current.index));
-        if view.is_some_and(|view| view.key.is_none()) {
-            DropReason::NullKey
-        } else {
-            DropReason::NullValue
         }
     }
 
@@ -202,7 +199,8 @@ impl Context {
         let trace = format!("{kind} at {} of {position}", report.node);
         let partition = position.topic_partition.partition.to_string();
         let offset = position.offset.to_string();
-        let mut headers: Vec<Header<'_>> = view.headers.iter().collect();
+        let own = view.headers.iter().filter(|header| header.key != WRITER_HEADER);
+        let mut headers: Vec<Header<'_>> = own.collect();
         let about = [
             ("__streams.errors.exception", kind.as_str()),
             ("__streams.errors.message", report.reason.as_str()),

@@ -156,6 +156,15 @@ pub enum Error {
         /// The application.
         application_id: String,
     },
+    /// A panic in code of the application, such as the hash of a key, has ended an operation. The
+    /// application goes on.
+    #[error("{operation} has panicked: {reason}")]
+    Panic {
+        /// What was asked for.
+        operation: &'static str,
+        /// The panic's message.
+        reason: String,
+    },
     /// A reset was to empty every topic that the application reads.
     #[error("{application_id} would have nothing to replay: the reset empties all of its input")]
     NothingToReplay {

@@ -1,7 +1,9 @@
 //! Bugs that were found and fixed, one test each: it fails as soon as its bug is back.
 #![allow(clippy::unwrap_used, reason = "the helpers of a test fail it by panicking")]
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use headwater_log_store::{
@@ -9,8 +11,8 @@ use headwater_log_store::{
     PartitionId, ProducerConfig, ProducerRecord, Timestamp, TopicName, TopicPartition,
 };
 use headwater_topology::{
-    Consumed, Error, ErrorResponse, Reset, Streams, StreamsBuilder, StreamsConfig, TimeWindows,
-    Topology, TopologyTestDriver,
+    BoxError, Consumed, DefaultSerde, DropReason, Error, ErrorResponse, RETRIES_MAX, Reset, Serde,
+    SerdeRef, Streams, StreamsBuilder, StreamsConfig, TimeWindows, Topology, TopologyTestDriver,
 };
 
 /// Longer than anything here takes.
@@ -274,4 +276,200 @@ fn subtopologies_are_numbered_by_the_names_of_their_sources() {
         .filter_map(|line| line.trim().strip_prefix("Source: ")?.split(' ').next())
         .collect();
     assert_eq!(sources, ["Counts-repartition-source", "KSTREAM-SOURCE-0000000000"]);
+}
+
+#[test]
+fn a_null_value_below_a_nullable_key_is_counted_as_a_null_value() {
+    // The record's key was looked at alone, so it was counted as a null key.
+    let builder = StreamsBuilder::new();
+    builder.stream::<Option<String>, String>("in").to("out");
+    let driver = TopologyTestDriver::new(&builder.build().unwrap()).unwrap();
+    let input = driver.input_topic::<Option<String>, Option<String>>("in");
+    input.pipe_input_at(None::<String>, None::<String>, 1).unwrap();
+    let metrics = driver.metrics().unwrap();
+    let dropped = [DropReason::NullKey, DropReason::NullValue].map(|why| metrics.dropped(why));
+    assert_eq!(dropped, [0, 1]);
+}
+
+#[test]
+fn records_that_fail_in_turns_are_retried_no_longer_than_others() {
+    // Retries were counted for the latest record that had failed, so two that failed in turns set
+    // each other's count back to one, for ever.
+    let failures = Arc::new(AtomicU32::new(0));
+    let failed = Arc::clone(&failures);
+    let builder = StreamsBuilder::new();
+    builder.stream::<String, String>("in").for_each(move |_, value| {
+        let before = failed.load(Ordering::SeqCst);
+        assert!(before <= 3 * RETRIES_MAX, "it goes on for ever");
+        if (value == "even") == before.is_multiple_of(2) {
+            failed.store(before + 1, Ordering::SeqCst);
+            panic!("it is the turn of {value}");
+        }
+    });
+    let log = log_with(&[("in", 1)]);
+    send(&log, "in", ["even", "odd"]);
+    let config = StreamsConfig::new("app").processing_exception_handler(ErrorResponse::Retry);
+    let streams = Streams::new(&builder.build().unwrap(), config, log);
+    streams.start().unwrap();
+    let error = streams.wait_until_caught_up().unwrap_err();
+    assert!(error.to_string().contains("it is the turn of even"), "{error}");
+    assert_eq!(failures.load(Ordering::SeqCst), 2 * RETRIES_MAX + 1);
+}
+
+#[test]
+fn a_dead_letter_carries_no_header_of_a_repartition_topic() {
+    // The header that says which task wrote a repartition record went out with its dead letter.
+    let builder = StreamsBuilder::new();
+    let grouped = builder.stream::<String, String>("in").group_by(|_, value| value.clone());
+    grouped.reduce(|_, _| panic!("it cannot be reduced"), "reduced");
+    let config = StreamsConfig::new("test")
+        .dead_letter_topic("dead")
+        .processing_exception_handler(ErrorResponse::DeadLetter);
+    let driver = TopologyTestDriver::with_config(&builder.build().unwrap(), config).unwrap();
+    let input = driver.input_topic::<String, String>("in");
+    for time in [1, 2] {
+        input.pipe_input_at("k", "v", time).unwrap();
+    }
+    let dead = driver.output_topic::<String, String>("dead").unwrap().read_records().unwrap();
+    let headers: Vec<Vec<String>> = dead
+        .iter()
+        .map(|record| record.headers.iter().map(|header| header.key.to_owned()).collect())
+        .collect();
+    let own = ["exception", "message", "stacktrace", "topic", "partition", "offset"];
+    assert_eq!(headers, [own.map(|name| format!("__streams.errors.{name}"))]);
+}
+
+/// A key of one letter that has no hash if it is an x.
+#[derive(Clone, PartialEq, Eq)]
+struct Letter(u8);
+
+impl Hash for Letter {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        assert!(self.0 != b'x', "x has no hash");
+        state.write_u8(self.0);
+    }
+}
+
+struct LetterSerde;
+
+impl Serde<Letter> for LetterSerde {
+    fn serialize(&self, letter: &Letter, buffer: &mut Vec<u8>) -> Result<(), BoxError> {
+        buffer.push(letter.0);
+        Ok(())
+    }
+
+    fn deserialize(&self, bytes: &[u8]) -> Result<Letter, BoxError> {
+        Ok(Letter(*bytes.first().ok_or("no letter")?))
+    }
+}
+
+impl DefaultSerde for Letter {
+    fn default_serde() -> SerdeRef<Self> {
+        Arc::new(LetterSerde)
+    }
+}
+
+#[test]
+fn a_panic_in_a_query_leaves_the_application_running() {
+    // A query runs on the worker's thread, which ended with it.
+    let builder = StreamsBuilder::new();
+    builder.stream::<Letter, String>("in").group_by_key().count("counts");
+    let log = log_with(&[("in", 1)]);
+    send(&log, "in", ["v"]);
+    let streams = run(&builder.build().unwrap(), StreamsConfig::new("app"), &log);
+    let counts = streams.store::<Letter, i64>("counts");
+    let error = counts.get(&Letter(b'x')).unwrap_err();
+    assert_eq!(error.to_string(), "a query has panicked: x has no hash");
+    assert_eq!(counts.get(&Letter(b'k')).unwrap(), Some(1));
+    streams.close().unwrap();
+}
+
+/// Set: the next clone of a 2 panics.
+static CLONE_PANICS: AtomicBool = AtomicBool::new(false);
+
+#[derive(Debug, PartialEq)]
+struct Fragile(u8);
+
+impl Clone for Fragile {
+    fn clone(&self) -> Self {
+        assert!(!(self.0 == 2 && CLONE_PANICS.swap(false, Ordering::SeqCst)), "it broke");
+        Self(self.0)
+    }
+}
+
+struct FragileSerde;
+
+impl Serde<Fragile> for FragileSerde {
+    fn serialize(&self, fragile: &Fragile, buffer: &mut Vec<u8>) -> Result<(), BoxError> {
+        buffer.push(fragile.0);
+        Ok(())
+    }
+
+    fn deserialize(&self, bytes: &[u8]) -> Result<Fragile, BoxError> {
+        Ok(Fragile(*bytes.first().ok_or("no number")?))
+    }
+}
+
+impl DefaultSerde for Fragile {
+    fn default_serde() -> SerdeRef<Self> {
+        Arc::new(FragileSerde)
+    }
+}
+
+#[test]
+fn a_key_whose_aggregate_could_not_be_cloned_goes_on_being_logged() {
+    // The row said that its committed value was remembered before it was, so its later changes
+    // were never written to the changelog.
+    let builder = StreamsBuilder::new();
+    let grouped = builder.stream::<String, String>("in").group_by_key();
+    grouped.aggregate(|| Fragile(0), |_, _, Fragile(count)| Fragile(count + 1), "counts");
+    let config = StreamsConfig::new("test").processing_exception_handler(ErrorResponse::Skip);
+    let driver = TopologyTestDriver::with_config(&builder.build().unwrap(), config).unwrap();
+    let input = driver.input_topic::<String, String>("in");
+    for time in 0..5 {
+        CLONE_PANICS.store(time == 2, Ordering::SeqCst);
+        input.pipe_input_at("k", "v", time).unwrap();
+    }
+    driver.restart().unwrap();
+    let count = driver.store_value::<String, Fragile>("counts", &"k".to_owned()).unwrap();
+    assert_eq!(count, Some(Fragile(4)), "of five records one was skipped");
+}
+
+#[test]
+fn an_application_id_that_can_name_no_topic_is_refused() {
+    // One with a NUL made the start panic, as it names the thread; others failed half-way through.
+    let log = log_with(&[("in", 1), ("out", 1)]);
+    let builder = StreamsBuilder::new();
+    builder.stream::<String, String>("in").to("out");
+    let topology = builder.build().unwrap();
+    for id in ["", "a\0b", "a/b"] {
+        let start = Streams::new(&topology, StreamsConfig::new(id), Arc::clone(&log)).start();
+        let refused =
+            matches!(&start, Err(Error::InvalidConfig { key, .. }) if key == "application.id");
+        assert!(refused, "{start:?}");
+    }
+}
+
+#[test]
+fn a_replay_does_again_at_once_what_was_taken_back() {
+    // The turn in which work was taken back counted as one without work, and the next poll waited
+    // for input, of which a stage that reads a repartition topic has none.
+    let log = log_with(&[("in", 1)]);
+    send(&log, "in", ["a", "bad", "b", "bad", "c"]);
+    let builder = StreamsBuilder::new();
+    let grouped = builder.stream::<String, String>("in").group_by(|_, value| value.clone());
+    let add = |key: &String, _, count: i64| {
+        assert!(key != "bad", "cannot take {key}");
+        count + 1
+    };
+    grouped.aggregate(|| 0, add, "counts");
+    let topology = builder.build().unwrap();
+    let config = StreamsConfig::new("app").processing_exception_handler(ErrorResponse::Skip);
+    let waits = (2 * PATIENCE).as_millis().to_string();
+    let config = config.set("poll.ms", &waits).unwrap();
+    reset(&topology, &config, &log);
+    let streams = run(&topology, config, &log);
+    let counts = streams.store::<String, i64>("counts").all().unwrap();
+    assert_eq!(counts, ["a", "b", "c"].map(|key| (key.to_owned(), 1)));
+    streams.close().unwrap();
 }

@@ -52,12 +52,14 @@ impl<K: Clone + 'static, V: Clone + 'static> Source for TypedSource<K, V> {
         context: &mut Context,
     ) -> Step<Option<Timestamp>> {
         context.enter(self.options.node);
-        let decoded = decode(&*self.options.key_serde, view.key, "key")
-            .and_then(|key| Ok((key, decode(&*self.options.value_serde, view.value, "value")?)));
+        let decoded =
+            decode(&*self.options.key_serde, view.key, DropReason::NullKey).and_then(|key| {
+                Ok((key, decode(&*self.options.value_serde, view.value, DropReason::NullValue)?))
+            });
         let (key, value) = match decoded {
             Ok(decoded) => decoded,
-            Err((kind, reason)) => {
-                context.fail(kind, reason)?;
+            Err((dropped, kind, reason)) => {
+                context.fail_as(dropped, kind, reason)?;
                 return Ok(None);
             }
         };
@@ -94,14 +96,16 @@ impl<K: Clone + 'static, V: Clone + 'static> Source for TypedSource<K, V> {
 fn decode<T: 'static>(
     serde: &dyn Serde<T>,
     bytes: Option<&[u8]>,
-    what: &str,
-) -> Result<T, (FailureKind, BoxError)> {
+    if_null: DropReason,
+) -> Result<T, (DropReason, FailureKind, BoxError)> {
+    let what = if if_null == DropReason::NullKey { "key" } else { "value" };
     match bytes {
-        Some(bytes) => serde
-            .deserialize(bytes)
-            .map_err(|error| (FailureKind::Deserialization, format!("{what}: {error}").into())),
-        None => {
-            serde.null().ok_or_else(|| (FailureKind::Null, format!("its {what} is null").into()))
-        }
+        Some(bytes) => serde.deserialize(bytes).map_err(|error| {
+            let reason = format!("{what}: {error}").into();
+            (DropReason::Failed, FailureKind::Deserialization, reason)
+        }),
+        None => serde
+            .null()
+            .ok_or_else(|| (if_null, FailureKind::Null, format!("its {what} is null").into())),
     }
 }

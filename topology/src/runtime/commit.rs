@@ -50,7 +50,7 @@ impl TaskSet {
             })
         });
         self.context.metrics.commits += 1;
-        self.context.retried = None;
+        self.context.retries.clear();
         self.records_since_commit = 0;
         self.records_per_commit_max = self.records_per_commit_max.saturating_mul(2);
         self.last_commit = self.clock.monotonic();

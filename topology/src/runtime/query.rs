@@ -3,8 +3,10 @@
 use std::any::type_name;
 use std::hash::Hash;
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::error::{Error, Result};
+use crate::runtime::recovery::panic_message;
 use crate::runtime::task_set::TaskSet;
 use crate::store::key_value::{KeyValueStore, Row};
 use crate::store::table::{Isolation, ValueAndTimestamp};
@@ -14,6 +16,15 @@ use crate::store::window_store::WindowStore;
 pub(crate) type WindowRow<K, V> = (i64, K, ValueAndTimestamp<V>);
 
 impl TaskSet {
+    /// Runs a query. It calls code of the application, such as the hash of a key; stores are only
+    /// read, so a panic in there leaves them as they were.
+    pub(crate) fn query<T>(&self, query: impl FnOnce(&Self) -> Result<T>) -> Result<T> {
+        catch_unwind(AssertUnwindSafe(|| query(self))).unwrap_or_else(|payload| {
+            let reason = panic_message(payload.as_ref());
+            Err(Error::Panic { operation: "a query", reason })
+        })
+    }
+
     /// The value of a key.
     pub(crate) fn query_get<K, V>(
         &self,

@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::context::FailureReport;
 use crate::error::{Error, RecordPosition, Result};
 use crate::error_handler::{ErrorResponse, Failure, FailureKind};
+use crate::metrics::DropReason;
 use crate::runtime::task_set::TaskSet;
 
 impl TaskSet {
@@ -18,6 +19,7 @@ impl TaskSet {
             kind: FailureKind::Panic,
             node: self.context.current_node_name(),
             reason: panic_message(payload),
+            dropped: DropReason::Failed,
         };
         // A handler that panics itself has no answer.
         let context = &self.context;
@@ -69,10 +71,7 @@ impl TaskSet {
     }
 
     fn note_retry(&mut self, position: RecordPosition) {
-        let context = &mut self.context;
-        let again = context.retried.as_ref() == Some(&position);
-        context.retries = if again { context.retries + 1 } else { 1 };
-        context.retried = Some(position);
+        *self.context.retries.entry(position).or_default() += 1;
     }
 
     /// Puts everything back to the last commit: the transaction, the stores, the queues and the
@@ -93,7 +92,8 @@ impl TaskSet {
     }
 }
 
-fn panic_message(payload: &(dyn Any + Send)) -> String {
+/// What a panic has said.
+pub(crate) fn panic_message(payload: &(dyn Any + Send)) -> String {
     if let Some(message) = payload.downcast_ref::<&str>() {
         (*message).to_owned()
     } else if let Some(message) = payload.downcast_ref::<String>() {

@@ -81,7 +81,8 @@ impl Streams {
     /// Starts the application, and returns when its stores are restored.
     ///
     /// # Errors
-    /// `MissingTopic`, `NotCoPartitioned`, `Running`, `Restore`, or a failure of the log.
+    /// `InvalidConfig`, `MissingTopic`, `NotCoPartitioned`, `Running`, `Restore`, or a failure of the
+    /// log.
     pub fn start(&self) -> Result<()> {
         let mut slot = self.worker.lock();
         if slot.is_some() || self.state() != StreamsState::Created {
@@ -225,7 +226,7 @@ impl Streams {
         let (answer, when) = channel();
         self.ask("a query")?.tell(Command::Query(Box::new(move |tasks| {
             // Who has stopped waiting needs no answer.
-            let _ = answer.send(query(tasks));
+            let _ = answer.send(tasks.query(query));
         })));
         when.recv().map_err(|_| self.stopped("a query"))?
     }

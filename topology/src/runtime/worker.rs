@@ -121,6 +121,7 @@ pub(crate) fn start(
     log: &Arc<dyn Log>,
     shared: &Arc<Shared>,
 ) -> Result<Worker> {
+    config.check_application_id()?;
     let (commands, inbox) = std::sync::mpsc::channel();
     let (opened, when_opened) = std::sync::mpsc::channel();
     let name = config.application_id.clone();
@@ -182,11 +183,14 @@ impl Run {
             }
             let asked = self.waiting.len() > waiting;
             let timeout = if idle && !asked { self.wait_at_most() } else { Duration::ZERO };
+            let aborts = self.tasks.context.metrics.aborts;
             let polled = self.tasks.poll(timeout)?;
             let processed = self.tasks.process(RECORDS_PER_SLICE)?;
             let moved = self.tasks.advance_replay()?;
             let embedded = self.tasks.log.is_embedded();
-            let drained = polled == 0 && processed == 0 && !moved;
+            // What an abort has taken back is to be done again at once.
+            let redo = self.tasks.context.metrics.aborts > aborts;
+            let drained = polled == 0 && processed == 0 && !moved && !redo;
             if self.tasks.is_commit_full()
                 || self.tasks.is_commit_due()
                 || (drained && embedded && self.tasks.is_changed())

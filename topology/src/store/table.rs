@@ -75,8 +75,10 @@ impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
             }
         };
         if slot.dirty == CLEAN {
+            // These are the caller's clones: if one panics, nothing has changed yet.
+            let committed = (key.clone(), slot.value.clone());
             slot.dirty = u32::try_from(self.dirty.len()).expect("a commit changes < 2^32 keys");
-            self.dirty.push((key.clone(), slot.value.clone()));
+            self.dirty.push(committed);
             *dirty_keys += 1;
         }
         &mut slot.value
