@@ -42,9 +42,9 @@ pub use error::{Error, Result};
 pub use group::{OffsetReset, OffsetResetPlan, PartitionReset, ResetNote};
 pub use log::{
     Acknowledgement, AutoOffsetReset, Consumer, ConsumerConfig, ConsumerWaker, GroupDescription,
-    GroupMetadata, GroupOffsets, GroupPartition, GroupState, Log, MemberDescription, NewTopic,
-    OffsetAndMetadata, Producer, ProducerConfig, ProducerRecord, RebalanceListener, Receipt,
-    RecordMetadata, TopicDescription, TransactionBytes, Watermarks,
+    GroupMetadata, GroupOffsets, GroupPartition, GroupState, Log, LogId, MemberDescription,
+    NewTopic, OffsetAndMetadata, Producer, ProducerConfig, ProducerRecord, RebalanceListener,
+    Receipt, RecordMetadata, TopicDescription, TransactionBytes, Watermarks,
 };
 pub use partitioner::partition_for_key;
 pub use record::{Header, HeadersView, Record, RecordBatch, RecordBatchBuilder, RecordView};

@@ -11,7 +11,7 @@ use crate::engine::{Engine, EngineConfig, RecoveryReport, create_or_open, open_r
 use crate::error::{Error, Result};
 use crate::housekeeping::Housekeeping;
 use crate::log::{
-    Consumer, ConsumerConfig, GroupDescription, GroupMetadata, GroupOffsets, Log, NewTopic,
+    Consumer, ConsumerConfig, GroupDescription, GroupMetadata, GroupOffsets, Log, LogId, NewTopic,
     OffsetAndMetadata, Producer, ProducerConfig, TopicDescription, Watermarks,
 };
 use crate::producer::LogProducer;
@@ -62,6 +62,7 @@ pub struct LogStore {
 
 #[derive(Debug)]
 struct Inner {
+    id: LogId,
     engine: Arc<Engine>,
     housekeeping: Option<Housekeeping>,
 }
@@ -151,7 +152,7 @@ impl LogStoreBuilder {
         // mistakes into our SIGBUS.
         let storage = self.storage.unwrap_or_else(|| Arc::new(FileStorage::new(Reads::Positioned)));
         let engine = Arc::new(open_read_only(storage, self.clock, &self.dir)?);
-        Ok(LogStore { inner: Arc::new(Inner { engine, housekeeping: None }) })
+        Ok(LogStore { inner: Arc::new(Inner { id: LogId::unique(), engine, housekeeping: None }) })
     }
 
     /// Opens the store, after a stop without a close with all that was acknowledged.
@@ -202,7 +203,7 @@ impl LogStoreBuilder {
                 )?),
                 false => None,
             };
-        Ok(LogStore { inner: Arc::new(Inner { engine, housekeeping }) })
+        Ok(LogStore { inner: Arc::new(Inner { id: LogId::unique(), engine, housekeeping }) })
     }
 }
 
@@ -390,6 +391,10 @@ impl Drop for Inner {
 }
 
 impl Log for LogStore {
+    fn id(&self) -> LogId {
+        self.inner.id
+    }
+
     fn create_topic(&self, topic: &NewTopic) -> Result<()> {
         self.inner.engine.create_topic(topic)?;
         // Members that subscribed to it before it was there may be waiting in a poll.

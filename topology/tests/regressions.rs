@@ -473,3 +473,22 @@ fn a_replay_does_again_at_once_what_was_taken_back() {
     assert_eq!(counts, ["a", "b", "c"].map(|key| (key.to_owned(), 1)));
     streams.close().unwrap();
 }
+
+#[test]
+fn two_handles_on_one_log_are_one_log() {
+    // An application was registered by the address of its handle, so a reset through another one
+    // deleted the topics of an application that ran.
+    let store = LogStore::in_memory().unwrap();
+    let (one, other): (Arc<dyn Log>, Arc<dyn Log>) = (Arc::new(store.clone()), Arc::new(store));
+    one.create_topic(&NewTopic::new("in")).unwrap();
+    let builder = StreamsBuilder::new();
+    builder.stream::<String, String>("in").group_by_key().count("counts");
+    let topology = builder.build().unwrap();
+    let config = || StreamsConfig::new("app");
+    let streams = run(&topology, config(), &one);
+    let plan = Reset::new(&topology, &config()).plan(&other).unwrap();
+    let reset = plan.execute(&other);
+    assert!(matches!(reset, Err(Error::Running { .. })), "{reset:?}");
+    streams.close().unwrap();
+    plan.execute(&other).unwrap();
+}

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use headwater_log_store::{
-    Consumer, ConsumerConfig, Error, GroupDescription, GroupMetadata, GroupOffsets, Log, NewTopic,
-    Offset, OffsetAndMetadata, Producer, ProducerConfig, ProducerRecord, Receipt, Result,
+    Consumer, ConsumerConfig, Error, GroupDescription, GroupMetadata, GroupOffsets, Log, LogId,
+    NewTopic, Offset, OffsetAndMetadata, Producer, ProducerConfig, ProducerRecord, Receipt, Result,
     Timestamp, TopicDescription, TopicPartition, TransactionBytes, Watermarks,
 };
 
@@ -64,6 +64,10 @@ impl Death {
 }
 
 impl Log for DyingLog {
+    fn id(&self) -> LogId {
+        self.log.id()
+    }
+
     fn create_topic(&self, topic: &NewTopic) -> Result<()> {
         self.death.pass(|| self.log.create_topic(topic))
     }

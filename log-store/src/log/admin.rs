@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::Result;
 use crate::log::consumer::{Consumer, ConsumerConfig};
@@ -11,6 +12,9 @@ use crate::types::{Offset, Timestamp, TopicName, TopicPartition};
 
 /// A log: topics of partitions of records, and the committed offsets of consumer groups.
 pub trait Log: Send + Sync + fmt::Debug {
+    /// Which log this handle leads to: the same for all handles of one open log.
+    fn id(&self) -> LogId;
+
     /// Creates a topic.
     ///
     /// # Errors
@@ -112,6 +116,19 @@ pub trait Log: Send + Sync + fmt::Debug {
     /// Whether `poll` sees a record as soon as it was committed, so that "nothing came" means
     /// "the input is drained". True for the embedded log, where a commit costs microseconds.
     fn is_embedded(&self) -> bool;
+}
+
+/// Tells the open logs of a process apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LogId(u64);
+
+impl LogId {
+    /// An id that no other log of this process has, for a log that is being opened.
+    #[must_use]
+    pub fn unique() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
 }
 
 /// A topic to create.

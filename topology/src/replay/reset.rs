@@ -90,7 +90,7 @@ impl Reset {
         let topics = log.topics().map_err(Error::log("a look at the topics"))?;
         // One that has neither committed yet nor runs has no state to lose.
         let mut others = log.groups().map_err(Error::log("a look at the groups"))?;
-        others.extend(running_on(log));
+        others.extend(running_on(log.as_ref()));
         let is_internal = |name: &str| {
             wipe::is_internal(&application_id, others.iter().map(String::as_str), name)
         };
@@ -175,7 +175,7 @@ impl ResetPlan {
     /// # Errors
     /// `Running` while the application runs in this process, or a failure of the log.
     pub fn execute(&self, log: &Arc<dyn Log>) -> Result<()> {
-        let _alone = Registration::new(log, &self.application_id)?;
+        let _alone = Registration::new(log.as_ref(), &self.application_id)?;
         let mut notes = self.deleted.clone();
         for topic in &self.emptied {
             let found = log

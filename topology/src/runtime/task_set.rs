@@ -64,7 +64,7 @@ impl TaskSet {
         config: StreamsConfig,
         log: &Arc<dyn Log>,
     ) -> Result<Self> {
-        let registration = Registration::new(log, &config.application_id)?;
+        let registration = Registration::new(log.as_ref(), &config.application_id)?;
         let transactional = config.guarantee == ProcessingGuarantee::ExactlyOnceV2;
         let transactional_id = transactional.then(|| config.application_id.clone());
         let producer = log
