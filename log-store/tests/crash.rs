@@ -78,9 +78,14 @@ impl Model {
     }
 }
 
-/// Runs operations until one fails; that one's outcome is unknown.
-fn work(storage: &SimulatedStorage, durability: Durability, rng: &mut Rng, model: &mut Model) {
-    let Ok(mut store) = open(storage, durability) else { return };
+/// Runs operations until one fails; that one's outcome is unknown. Returns what was open then.
+fn work(
+    storage: &SimulatedStorage,
+    durability: Durability,
+    rng: &mut Rng,
+    model: &mut Model,
+) -> Option<LogStore> {
+    let mut store = open(storage, durability).ok()?;
     if !model.created {
         // Small segments roll all the time; with large ones the journal fills and is recycled.
         let small = rng.u8(0..4) > 0;
@@ -90,7 +95,7 @@ fn work(storage: &SimulatedStorage, durability: Durability, rng: &mut Rng, model
             .config("segment.bytes", segment_bytes)
             .config("index.interval.bytes", "200");
         if store.create_topic(&topic).is_err() {
-            return;
+            return Some(store);
         }
         model.created = true;
     }
@@ -123,12 +128,17 @@ fn work(storage: &SimulatedStorage, durability: Durability, rng: &mut Rng, model
             },
         };
         if done.is_err() {
-            // The process is gone: it does not close what it had open.
-            std::mem::forget(store);
-            return;
+            break;
         }
     }
-    std::mem::forget(store);
+    Some(store)
+}
+
+/// Drops what a process had open that is gone: it can do nothing any more, not even close.
+fn abandon(storage: &SimulatedStorage, store: Option<LogStore>) {
+    let at = storage.calls() + 1;
+    storage.set_fault(Some(CallFault { at, from_then_on: true, kind: io::ErrorKind::Other }));
+    drop(store);
 }
 
 fn value(rng: &mut Rng, model: &Model, partition: usize) -> String {
@@ -331,16 +341,20 @@ fn run(seed: u64, tally: &mut Tally) {
         let at = storage.calls() + rng.u64(1..600);
         let fault = CallFault { at, from_then_on: true, kind: io::ErrorKind::Other };
         storage.set_fault(Some(fault));
-        work(&storage, durability, &mut rng, &mut model);
-        storage = storage.crash(kind, |n| rng.usize(0..n));
+        let store = work(&storage, durability, &mut rng, &mut model);
+        let after = storage.crash(kind, |n| rng.usize(0..n));
+        abandon(&storage, store);
+        storage = after;
         let mut lossless = kind == CrashKind::Kill || durability == Durability::Sync;
         // Now and then the machine stops again while the store is recovering.
         while rng.u8(0..3) == 0 {
             let at = rng.u64(1..120);
             storage.set_fault(Some(CallFault { at, ..fault }));
-            std::mem::forget(open(&storage, durability));
+            let store = open(&storage, durability).ok();
             let kind = if rng.bool() { CrashKind::Kill } else { CrashKind::PowerCut };
-            storage = storage.crash(kind, |n| rng.usize(0..n));
+            let after = storage.crash(kind, |n| rng.usize(0..n));
+            abandon(&storage, store);
+            storage = after;
             tally.second_crashes += 1;
             lossless &= kind == CrashKind::Kill || durability == Durability::Sync;
         }
@@ -350,8 +364,9 @@ fn run(seed: u64, tally: &mut Tally) {
         tally.power_cuts += u64::from(kind == CrashKind::PowerCut);
         tally.acknowledged += model.acknowledged.iter().sum::<usize>();
         verify(&store, lossless, &mut model, &story);
-        std::mem::forget(store);
-        storage = storage.crash(CrashKind::Kill, |n| rng.usize(0..n));
+        let after = storage.crash(CrashKind::Kill, |n| rng.usize(0..n));
+        abandon(&storage, Some(store));
+        storage = after;
     }
 }
 
@@ -362,7 +377,7 @@ fn no_crash_loses_what_was_acknowledged_or_tears_a_transaction() {
         run(seed.parse().expect("HEADWATER_SEED is a number"), &mut tally);
         return;
     }
-    let cases = std::env::var("HEADWATER_CASES").map_or(300, |n| n.parse().unwrap());
+    let cases = std::env::var("HEADWATER_CASES").map_or(1_000, |n| n.parse().unwrap());
     let first = fastrand::u64(0..1 << 40);
     println!("seeds {first} to {}", first + cases);
     for seed in first..first + cases {
