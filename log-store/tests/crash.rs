@@ -48,6 +48,8 @@ fn open(storage: &SimulatedStorage, durability: Durability) -> Result<LogStore, 
 #[derive(Clone, Debug, Default)]
 struct Model {
     created: bool,
+    /// Whether most values are long, so that the journal fills.
+    large_values: bool,
     /// All values ever handed to each partition, acknowledged or not; the acknowledged ones come
     /// first.
     values: Vec<Vec<String>>,
@@ -89,6 +91,7 @@ fn work(
     if !model.created {
         // Small segments roll all the time; with large ones the journal fills and is recycled.
         let small = rng.u8(0..4) > 0;
+        model.large_values = !small;
         let segment_bytes = if small { rng.u32(1_024..6_000) } else { 1 << 20 }.to_string();
         let topic = NewTopic::new(TOPIC)
             .partitions(PARTITIONS)
@@ -142,7 +145,7 @@ fn abandon(storage: &SimulatedStorage, store: Option<LogStore>) {
 }
 
 fn value(rng: &mut Rng, model: &Model, partition: usize) -> String {
-    let longest = if rng.u8(0..8) == 0 { 3_000 } else { 60 };
+    let longest = if model.large_values || rng.u8(0..8) == 0 { 3_000 } else { 60 };
     let padding = "x".repeat(rng.usize(0..longest));
     format!("{partition}/{}/{padding}", model.values[partition].len())
 }
