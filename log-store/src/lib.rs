@@ -32,9 +32,11 @@ mod consumer;
 mod housekeeping;
 pub mod inspect;
 mod store;
+mod builder;
 #[cfg(feature = "testing")]
 pub mod fuzzing;
 
+pub use builder::LogStoreBuilder;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::Durability;
 pub use engine::{RecoveryReport, TornTail};
@@ -53,7 +55,7 @@ pub use storage::{CallFault, CrashKind, SimulatedStorage};
 pub use storage::{
     FileKind, FileStorage, MemoryStorage, OpenMode, Reads, Storage, StorageFile, StorageLock,
 };
-pub use store::{LogStore, LogStoreBuilder};
+pub use store::LogStore;
 pub use types::{
     CONSUMER_OFFSETS_TOPIC, InvalidTopicName, Offset, PartitionId, TOPIC_NAME_BYTES_MAX, Timestamp,
     TopicName, TopicPartition,
