@@ -43,7 +43,10 @@ pub(crate) fn record<'a>(key: &'a [u8], value: &'a [u8]) -> ProducerRecord<'a> {
 
 /// Creates the topic of the positions if it is not there.
 pub(crate) fn create_topic(log: &dyn Log) -> Result<(), LogError> {
-    let topic = NewTopic::new(CONNECT_OFFSETS_TOPIC).config("cleanup.policy", "compact");
+    // Small segments: reading the positions reads all that no compaction has taken.
+    let topic = NewTopic::new(CONNECT_OFFSETS_TOPIC)
+        .config("cleanup.policy", "compact")
+        .config("segment.bytes", "4194304");
     match log.create_topic(&topic) {
         Ok(()) | Err(LogError::TopicExists { .. }) => Ok(()),
         Err(error) => Err(error),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::Durability;
-use crate::engine::{EngineConfig, create_or_open, open_read_only};
+use crate::engine::{EngineConfig, Intervals, create_or_open, open_read_only};
 use crate::error::{Error, Result};
 use crate::housekeeping::Housekeeping;
 use crate::storage::{FileStorage, MemoryStorage, Reads, Storage};
@@ -30,9 +30,10 @@ pub struct LogStoreBuilder {
     durability: Durability,
     reads: Reads,
     journal_bytes: u64,
+    compaction_bytes_max: usize,
     create: bool,
     housekeeping: bool,
-    retention_interval: Duration,
+    intervals: Intervals,
 }
 
 impl LogStoreBuilder {
@@ -92,7 +93,24 @@ impl LogStoreBuilder {
     /// `retention.ms` or `retention.bytes`. Default = 5 minutes, as in Kafka.
     #[must_use]
     pub fn retention_check_interval(mut self, interval: Duration) -> Self {
-        self.retention_interval = interval;
+        self.intervals.retention = interval;
+        self
+    }
+
+    /// `log.cleaner.backoff.ms`: how often housekeeping looks for partitions that are to be
+    /// compacted. Default = 15 seconds, as in Kafka.
+    #[must_use]
+    pub fn compaction_check_interval(mut self, interval: Duration) -> Self {
+        self.intervals.compaction = interval;
+        self
+    }
+
+    /// `log.cleaner.dedupe.buffer.size`: how much memory a compaction uses to tell keys apart,
+    /// about 40 bytes for each key that was appended since the last one. With less than they all
+    /// need, it takes several. Default = 128 MiB, as in Kafka.
+    #[must_use]
+    pub fn compaction_buffer_bytes(mut self, bytes: usize) -> Self {
+        self.compaction_bytes_max = bytes;
         self
     }
 
@@ -138,6 +156,7 @@ impl LogStoreBuilder {
             dir: self.dir.clone(),
             durability: self.durability,
             journal_bytes: self.journal_bytes,
+            compaction_bytes_max: self.compaction_bytes_max,
             create: self.create,
         })?);
         if self.durability == Durability::Os && self.housekeeping {
@@ -146,17 +165,16 @@ impl LogStoreBuilder {
                 "durability is Os: a power cut takes all since the last checkpoint"
             );
         }
-        let housekeeping =
-            match self.housekeeping {
-                true => Some(Housekeeping::start(&engine, self.retention_interval).map_err(
-                    |source| Error::Io {
-                        operation: "start the housekeeping thread for",
-                        path: self.dir,
-                        source: Arc::new(source),
-                    },
-                )?),
-                false => None,
-            };
+        let housekeeping = match self.housekeeping {
+            true => {
+                Some(Housekeeping::start(&engine, self.intervals).map_err(|source| Error::Io {
+                    operation: "start the housekeeping thread for",
+                    path: self.dir,
+                    source: Arc::new(source),
+                })?)
+            }
+            false => None,
+        };
         Ok(LogStore::new(engine, housekeeping))
     }
 }
@@ -215,9 +233,13 @@ impl LogStore {
             durability: Durability::default(),
             reads: Reads::default(),
             journal_bytes: 64 << 20,
+            compaction_bytes_max: 128 << 20,
             create: false,
             housekeeping: true,
-            retention_interval: Duration::from_secs(5 * 60),
+            intervals: Intervals {
+                retention: Duration::from_secs(5 * 60),
+                compaction: Duration::from_secs(15),
+            },
         }
     }
 }

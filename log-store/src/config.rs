@@ -38,10 +38,11 @@ const REFUSED: &[(&str, &str)] = &[
     ("local.retention.ms", "there is no tiered storage"),
     ("local.retention.bytes", "there is no tiered storage"),
     ("preallocate", "segments are always preallocated"),
+    ("max.compaction.lag.ms", "min.cleanable.dirty.ratio alone says when a partition is compacted"),
 ];
 
 /// What a topic's configs say, checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TopicConfig {
     /// `segment.bytes`: a segment that would grow past it is sealed. Default = 1 GiB.
     pub(crate) segment_bytes: u32,
@@ -58,6 +59,17 @@ pub(crate) struct TopicConfig {
     pub(crate) retention_bytes: Option<u64>,
     /// `cleanup.policy`: whether old segments are deleted. Default = true.
     pub(crate) delete: bool,
+    /// `cleanup.policy`: whether only the newest record of each key is kept. Default = false.
+    pub(crate) compact: bool,
+    /// `delete.retention.ms`: how long a compaction keeps a tombstone after the first one that
+    /// came by it. Default = 1 day.
+    pub(crate) delete_retention: Duration,
+    /// `min.compaction.lag.ms`: how long after its last append a segment is left as it is. Default
+    /// = 0.
+    pub(crate) min_compaction_lag: Duration,
+    /// `min.cleanable.dirty.ratio`: the part of a partition's sealed bytes that must have come
+    /// since the last compaction for the next one. Default = 0.5.
+    pub(crate) min_cleanable_dirty_ratio: f64,
     /// The configs as they were given.
     pub(crate) given: BTreeMap<String, String>,
 }
@@ -73,6 +85,10 @@ impl TopicConfig {
             retention: Some(Duration::from_secs(7 * 24 * 60 * 60)),
             retention_bytes: None,
             delete: true,
+            compact: false,
+            delete_retention: Duration::from_secs(24 * 60 * 60),
+            min_compaction_lag: Duration::ZERO,
+            min_cleanable_dirty_ratio: 0.5,
             given: given.clone(),
         };
         for (key, value) in given {
@@ -109,6 +125,7 @@ impl TopicConfig {
                     return Err("it is delete, compact, or compact,delete".to_owned());
                 }
                 self.delete = value.split(',').any(|word| word.trim() == "delete");
+                self.compact = value.split(',').any(|word| word.trim() == "compact");
             }
             "retention.ms" => {
                 let millis: i64 = number(value, -1, i64::MAX)?;
@@ -118,8 +135,16 @@ impl TopicConfig {
                 let bytes: i64 = number(value, -1, i64::MAX)?;
                 self.retention_bytes = u64::try_from(bytes).ok();
             }
-            "delete.retention.ms" | "min.compaction.lag.ms" => {
-                number::<i64>(value, 0, i64::MAX)?;
+            "delete.retention.ms" => {
+                self.delete_retention = Duration::from_millis(number(value, 0, i64::MAX)?);
+            }
+            "min.compaction.lag.ms" => {
+                self.min_compaction_lag = Duration::from_millis(number(value, 0, i64::MAX)?);
+            }
+            "min.cleanable.dirty.ratio" => {
+                let ratio = value.trim().parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+                self.min_cleanable_dirty_ratio =
+                    ratio.ok_or_else(|| "it is a number from 0 to 1".to_owned())?;
             }
             _ => return Err(refusal(key)),
         }
@@ -169,6 +194,9 @@ mod tests {
             ("segment.bytes", "7", "from 1024 to 2147483647"),
             ("segment.bytes", "many", "whole number"),
             ("cleanup.policy", "shred", "delete, compact"),
+            ("min.cleanable.dirty.ratio", "1.5", "from 0 to 1"),
+            ("min.cleanable.dirty.ratio", "half", "from 0 to 1"),
+            ("min.compaction.lag.ms", "-1", "from 0 to"),
             ("message.timestamp.type", "Never", "CreateTime"),
         ] {
             let error = parse(key, value).unwrap_err();

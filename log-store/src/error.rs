@@ -78,6 +78,14 @@ pub enum Error {
         /// The configuration key that sets the limit.
         limit_name: &'static str,
     },
+    /// A record cannot be in its topic. Nothing was written.
+    #[error("a record for {topic_partition} is refused: {reason}")]
+    InvalidRecord {
+        /// The partition it was meant for.
+        topic_partition: TopicPartition,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A transaction has outgrown its share of the journal. Nothing was written.
     #[error(
         "the transaction holds {bytes} bytes, more than the {bytes_max} that fit (a quarter of \

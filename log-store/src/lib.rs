@@ -23,6 +23,7 @@ mod signal;
 mod partitioner;
 mod retention;
 mod partition;
+mod compaction;
 mod topic;
 mod group;
 mod engine;
@@ -38,6 +39,7 @@ pub mod fuzzing;
 
 pub use builder::LogStoreBuilder;
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use compaction::CompactionReport;
 pub use config::Durability;
 pub use engine::{RecoveryReport, TornTail};
 pub use error::{Error, Result};

@@ -25,6 +25,8 @@ pub(crate) struct Partition {
     /// Where its end is published for other processes; none in a read-only store.
     pub(crate) slot: Option<PublishedSlot>,
     pub(crate) appender: Mutex<Appender>,
+    /// Held while it is compacted.
+    pub(crate) compacting: Mutex<()>,
     start: AtomicU64,
     segments: RwLock<Vec<Arc<Segment>>>,
 }
@@ -133,6 +135,7 @@ impl Partition {
                 closed: false,
                 direct: DirectWrite::default(),
             }),
+            compacting: Mutex::new(()),
             start: AtomicU64::new(parts.start.value()),
             segments: RwLock::new(parts.segments),
         }
@@ -180,6 +183,22 @@ impl Partition {
         segments.drain(..count).collect()
     }
 
+    /// Puts `fresh` in the place of sealed segments; false if they are not all there any more.
+    pub(crate) fn replace_segments(&self, old: &[Arc<Segment>], fresh: Vec<Arc<Segment>>) -> bool {
+        let mut segments = self.segments.write();
+        let same = |(there, old): (&Arc<Segment>, &Arc<Segment>)| Arc::ptr_eq(there, old);
+        let Some(first) = old.first() else { return false };
+        let Some(at) = segments.iter().position(|there| Arc::ptr_eq(there, first)) else {
+            return false;
+        };
+        let range = at..at + old.len();
+        let all = segments.get(range.clone()).is_some_and(|there| there.iter().zip(old).all(same));
+        if all {
+            segments.splice(range, fresh);
+        }
+        all
+    }
+
     /// What other processes may know of it.
     pub(crate) fn published_end(&self) -> PublishedEnd {
         let segments = self.segments.read();
@@ -193,14 +212,14 @@ impl Partition {
         }
     }
 
-    /// Reads records from `from` on, beginning where `cursor` points if that is the place. `None`
-    /// at the end.
+    /// Reads records from `from` on, beginning where `cursor` points if that is the place, and says
+    /// where to go on: at the end without records, that is behind offsets whose records are gone.
     pub(crate) fn fetch(
         &self,
         cursor: &mut Option<Cursor>,
         from: Offset,
         limits: ReadLimits,
-    ) -> Result<Option<RecordBatch>> {
+    ) -> Result<(Option<RecordBatch>, Offset)> {
         let Watermarks { start, end } = self.watermarks();
         if from < start || from > end {
             let topic_partition = self.topic_partition.clone();
@@ -218,20 +237,20 @@ impl Partition {
             if let Some(next) = read.0.as_ref().and_then(RecordBatch::next_offset) {
                 at.offset = next;
                 *cursor = Some(at);
-                return Ok(read.0);
+                return Ok((read.0, next));
             }
             let is_active = self.is_active(&at.segment);
             if at.position < at.segment.end().position {
                 // It came after the read above.
                 *cursor = Some(at);
             } else if is_active {
-                return Ok(None);
+                break;
             } else {
                 // A sealed segment is never added to: what follows is in another one.
                 from = at.segment.end_offset().max(from);
             }
         }
-        Ok(None)
+        Ok((None, from))
     }
 
     /// The first offset whose record has this timestamp or a later one, if there is one.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::engine::{Engine, Writer, check_size};
+use crate::engine::{Engine, Writer, check_record};
 use crate::error::{Error, Result};
 use crate::group::OffsetCommit;
 use crate::log::{
@@ -125,7 +125,7 @@ impl Producer for LogProducer {
         // Whether another producer took over is looked at where it counts: at the commit.
         if let Some(transaction) = &mut self.transaction {
             let bytes_max = self.engine.writer("send")?.transaction_bytes_max();
-            check_size(&partition, &content, bytes_max)?;
+            check_record(&partition, &content, bytes_max)?;
             let timestamp = record.timestamp.unwrap_or_else(|| self.engine.clock.now());
             return transaction.push(&partition, &content, timestamp);
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::compaction::CompactionReport;
 use crate::consumer::LogConsumer;
 use crate::engine::{Engine, RecoveryReport};
 use crate::error::Result;
@@ -113,17 +114,18 @@ impl LogStore {
         let mut batches = Vec::new();
         while left > 0 {
             let limits = ReadLimits { bytes_max: left, records_max: usize::MAX };
-            let batch = match partition.fetch(&mut cursor, from, limits) {
-                Ok(Some(batch)) => batch,
+            let (batch, next) = match partition.fetch(&mut cursor, from, limits) {
+                Ok((Some(batch), next)) => (batch, next),
+                Ok((None, _)) => break,
                 // First what was read; the error comes back when this offset is asked for.
                 Err(_) if !batches.is_empty() => break,
-                other => return other.map(|_| batches),
+                Err(error) => return Err(error),
             };
             if !batches.is_empty() && batch.bytes_len() > left {
                 break;
             }
             left = left.saturating_sub(batch.bytes_len());
-            from = batch.next_offset().unwrap_or(from);
+            from = next;
             batches.push(batch);
         }
         Ok(batches)
@@ -153,6 +155,20 @@ impl LogStore {
     /// `Poisoned`, `ReadOnly`, or a failed system call.
     pub fn enforce_retention(&self) -> Result<usize> {
         self.inner.engine.enforce_retention()
+    }
+
+    /// Compacts the partitions of topics with `cleanup.policy=compact` that are due, and says what
+    /// that did: of each key the newest record stays, with its offset; a tombstone goes
+    /// `delete.retention.ms` after the first compaction that came by it. Only sealed segments are
+    /// compacted, once those that came since the last time are `min.cleanable.dirty.ratio` of
+    /// all, and not within `min.compaction.lag.ms` of their last append. Readers and writers go
+    /// on meanwhile. The store's own thread does this every few seconds.
+    ///
+    /// # Errors
+    /// `Poisoned`, `ReadOnly`; `Corrupt`, `DiskFull` or a failed system call, which leave the
+    /// partition as it was and do not keep others from being compacted.
+    pub fn compact(&self) -> Result<CompactionReport> {
+        self.inner.engine.compact(&mut || true)
     }
 
     /// Closes the store for all its handles: what was acknowledged is durable, whatever the

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use crate::batch::checksum::{Place, body_crc};
 use crate::batch::format::{
     APPEND_TIME, ATTRIBUTES, BASE_OFFSET, BASE_TIMESTAMP, BATCH_LENGTH, CODEC_MASK, CONTROL, CRC,
-    HEADER_BYTES, LAST_OFFSET_DELTA, LENGTH_OVERHEAD, MAGIC, MAGIC_BYTE, MAX_TIMESTAMP, PLACE,
-    RECORD_COUNT,
+    DELETE_HORIZON, HEADER_BYTES, LAST_OFFSET_DELTA, LENGTH_OVERHEAD, MAGIC, MAGIC_BYTE,
+    MAX_TIMESTAMP, PLACE, RECORD_COUNT,
 };
 use crate::error::{Error, Result};
 use crate::record::{RecordBatch, RecordSpans, Span, decode_header, get_bytes, span};
@@ -121,6 +121,13 @@ impl BatchHeader {
     /// Whether the records' time is that of their append.
     pub(crate) fn has_append_time(&self) -> bool {
         self.attributes & APPEND_TIME != 0
+    }
+
+    /// From when on a compaction drops the batch's tombstones; none if no compaction has come by
+    /// them yet.
+    pub(crate) fn delete_horizon(&self) -> Option<Timestamp> {
+        let has_one = self.attributes & DELETE_HORIZON != 0;
+        has_one.then_some(Timestamp::from_millis(self.base_timestamp))
     }
 
     /// The word for how the records are compressed.

@@ -33,16 +33,27 @@ impl BatchBuilder {
 
     /// Adds a record with its event time.
     pub(crate) fn push(&mut self, record: &Record<'_>, timestamp: Timestamp) {
-        let millis = timestamp.as_millis();
         if self.count == 0 {
-            self.buffer.clear();
-            self.buffer.resize(HEADER_BYTES, 0);
-            self.base_timestamp = millis;
-            self.max_timestamp = millis;
+            self.begin(timestamp);
         }
+        self.push_at(record, timestamp, self.count);
+    }
+
+    /// Begins a batch whose times count from `base_timestamp`.
+    pub(super) fn begin(&mut self, base_timestamp: Timestamp) {
+        self.count = 0;
+        self.buffer.clear();
+        self.buffer.resize(HEADER_BYTES, 0);
+        self.base_timestamp = base_timestamp.as_millis();
+        self.max_timestamp = i64::MIN;
+    }
+
+    /// Adds a record at a distance from the first offset of the batch.
+    pub(super) fn push_at(&mut self, record: &Record<'_>, timestamp: Timestamp, delta: u32) {
+        let millis = timestamp.as_millis();
         self.max_timestamp = self.max_timestamp.max(millis);
         let timestamp_delta = millis.wrapping_sub(self.base_timestamp);
-        let offset_delta = i64::from(self.count);
+        let offset_delta = i64::from(delta);
         let header_count = to_i64(record.headers.len());
         let body_len = 1
             + varint::len(timestamp_delta)
@@ -77,21 +88,29 @@ impl BatchBuilder {
     pub(crate) fn seal(&mut self, append_time: Option<Timestamp>) {
         let attributes = if append_time.is_some() { APPEND_TIME } else { 0 };
         self.max_timestamp = append_time.map_or(self.max_timestamp, Timestamp::as_millis);
-        let max_timestamp = self.max_timestamp;
+        self.seal_as(attributes, self.count - 1);
+    }
+
+    /// Fills in all that does not depend on the offset.
+    pub(super) fn seal_as(&mut self, attributes: i16, last_offset_delta: u32) {
         let length = self.batch_length();
-        let count = self.count;
         self.put(BATCH_LENGTH, length.to_be_bytes());
         self.put(MAGIC_BYTE, [MAGIC]);
         self.put(ATTRIBUTES, attributes.to_be_bytes());
-        self.put(LAST_OFFSET_DELTA, (count - 1).to_be_bytes());
+        self.put(LAST_OFFSET_DELTA, last_offset_delta.to_be_bytes());
         self.put(BASE_TIMESTAMP, self.base_timestamp.to_be_bytes());
-        self.put(MAX_TIMESTAMP, max_timestamp.to_be_bytes());
+        self.put(MAX_TIMESTAMP, self.max_timestamp.to_be_bytes());
         self.put(PRODUCER_ID, (-1i64).to_be_bytes());
         self.put(PRODUCER_EPOCH, (-1i16).to_be_bytes());
         self.put(BASE_SEQUENCE, (-1i32).to_be_bytes());
-        self.put(RECORD_COUNT, count.to_be_bytes());
+        self.put(RECORD_COUNT, self.count.to_be_bytes());
         self.crc = body_crc(self.buffer.get(ATTRIBUTES..).unwrap_or_default());
         self.put(CRC, self.crc.to_be_bytes());
+    }
+
+    /// Says that the records have this time, whatever they came with.
+    pub(super) fn set_max_timestamp(&mut self, timestamp: Timestamp) {
+        self.max_timestamp = timestamp.as_millis();
     }
 
     /// The latest timestamp in it, once it is sealed.
@@ -99,19 +118,12 @@ impl BatchBuilder {
         Timestamp::from_millis(self.max_timestamp)
     }
 
-    /// Makes it a batch without records that takes offsets all the same, as a compaction leaves
-    /// one where the last records were.
+    /// Makes it a batch without records that takes offsets all the same, as a repair leaves one
+    /// where records were.
     pub(crate) fn seal_empty(&mut self, last_offset_delta: u32) {
-        self.buffer.clear();
-        self.buffer.resize(HEADER_BYTES, 0);
-        self.base_timestamp = Timestamp::NONE.as_millis();
+        self.begin(Timestamp::NONE);
         self.max_timestamp = Timestamp::NONE.as_millis();
-        self.count = 1;
-        self.seal(None);
-        self.put(LAST_OFFSET_DELTA, last_offset_delta.to_be_bytes());
-        self.put(RECORD_COUNT, 0u32.to_be_bytes());
-        self.crc = body_crc(self.buffer.get(ATTRIBUTES..).unwrap_or_default());
-        self.put(CRC, self.crc.to_be_bytes());
+        self.seal_as(0, last_offset_delta);
     }
 
     /// Fills in where it goes.

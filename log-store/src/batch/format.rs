@@ -38,3 +38,6 @@ pub(crate) const CODEC_MASK: i16 = 0b111;
 pub(crate) const APPEND_TIME: i16 = 0b1000;
 /// Attribute bit 5: a transaction marker of Kafka's, which no record of ours is.
 pub(crate) const CONTROL: i16 = 0b10_0000;
+/// Attribute bit 6: the base timestamp is the time from which a compaction drops the tombstones
+/// of the batch. The records' own times count from it all the same.
+pub(crate) const DELETE_HORIZON: i16 = 0b100_0000;

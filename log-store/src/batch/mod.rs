@@ -3,6 +3,7 @@ mod format;
 mod checksum;
 mod encode;
 mod decode;
+mod rewrite;
 
 pub(crate) use checksum::Place;
 pub(crate) use decode::{BatchHeader, Fault};

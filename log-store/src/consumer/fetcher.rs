@@ -154,7 +154,7 @@ impl Fetcher {
         let partition = self.engine.partition(&assigned.topic_partition)?;
         let assigned = self.assigned.get_mut(turn).expect("it was there before");
         assigned.position = Some(position);
-        let fetched = match partition.fetch(&mut assigned.cursor, position, limits) {
+        let (fetched, next) = match partition.fetch(&mut assigned.cursor, position, limits) {
             Err(Error::OffsetOutOfRange { topic_partition, .. }) => {
                 let position = self.reset(&topic_partition, "the position is out of range")?;
                 let assigned = self.assigned.get_mut(turn).expect("it was there before");
@@ -164,9 +164,8 @@ impl Fetcher {
             fetched => fetched?,
         };
         let assigned = self.assigned.get_mut(turn).expect("it was there before");
-        if let Some(next) = fetched.as_ref().and_then(RecordBatch::next_offset) {
-            assigned.position = Some(next);
-        }
+        // Without records too: at the end of a compacted partition there may be none left.
+        assigned.position = Some(next);
         Ok(fetched)
     }
 

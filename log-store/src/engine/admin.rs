@@ -101,6 +101,10 @@ impl Engine {
         self.drain(writer)?;
         self.forget(writer, &topic).map_err(|error| writer.poison(&error))?;
         self.signal.notify();
+        // A compaction that is under way ends when it sees that the topic is gone.
+        for partition in &topic.partitions {
+            drop(partition.compacting.lock());
+        }
         remove_topic_folders(&*self.storage, &self.dir, &topic.name, topic.partition_count())
     }
 
@@ -139,9 +143,7 @@ impl Engine {
         if let Some(slot) = partition.slot {
             writer.published.update(slot, || partition.published_end());
         }
-        for segment in gone {
-            segment.remove_files(&*self.storage)?;
-        }
-        Ok(())
+        let removed = self.remove_segments(partition, &gone);
+        removed.map_err(|error| writer.poison_after_sync(error))
     }
 }

@@ -31,7 +31,7 @@ impl Engine {
     ) -> Result<Appended> {
         let writer = self.writer("append")?;
         for record in records {
-            check_size(partition, record, writer.transaction_bytes_max())?;
+            check_record(partition, record, writer.transaction_bytes_max())?;
         }
         match writer.durability {
             Durability::Os => self.append_direct(writer, partition, records),
@@ -110,12 +110,19 @@ impl Engine {
     }
 }
 
-/// Refuses a record that is larger than its topic, or the journal, allows.
-pub(crate) fn check_size(
+/// Refuses a record that is larger than its topic, or the journal, allows, and one without a key
+/// where a compaction goes by keys.
+pub(crate) fn check_record(
     partition: &Partition,
     record: &Record<'_>,
     transaction_bytes_max: usize,
 ) -> Result<()> {
+    if record.key.is_none() && partition.config.compact {
+        return Err(Error::InvalidRecord {
+            topic_partition: partition.topic_partition.clone(),
+            reason: "it has no key, and the topic is compacted (cleanup.policy) by key".to_owned(),
+        });
+    }
     let bytes = BatchBuilder::size_of(record);
     let message_bytes_max = partition.config.message_bytes_max as usize;
     let (bytes_max, limit_name) = if message_bytes_max <= transaction_bytes_max {

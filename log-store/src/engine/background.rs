@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::Durability;
-use crate::engine::state::{Engine, Writer};
+use crate::engine::state::{Engine, Work, Writer};
 use crate::error::Result;
 
 /// A piece of work for the housekeeping thread.
@@ -13,44 +13,71 @@ pub(crate) enum Task {
     Commit,
     SyncJournal,
     Retention,
+    Compaction,
     Stop,
+}
+
+/// How often the housekeeping thread looks for work by itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Intervals {
+    pub(crate) retention: Duration,
+    pub(crate) compaction: Duration,
 }
 
 impl Engine {
     /// Waits for the next piece of work; the caller is the housekeeping thread.
-    pub(crate) fn next_task(&self, writer: &Writer, retention_interval: Duration) -> Task {
-        let interval = match writer.durability {
-            Durability::Interval(interval) => Some(interval),
-            Durability::Sync | Durability::Os => None,
-        };
+    pub(crate) fn next_task(&self, writer: &Writer, intervals: &Intervals) -> Task {
         let mut work = writer.work.lock();
-        let deadline = interval.map(|interval| work.synced_at + interval);
         let now = self.clock.monotonic();
-        let retention_at =
-            *work.retention_due.get_or_insert(now.saturating_add(retention_interval));
+        let due =
+            |at: &mut Option<Duration>, interval| *at.get_or_insert(now.saturating_add(interval));
+        let retention_at = due(&mut work.retention_due, intervals.retention);
+        let compaction_at = due(&mut work.compaction_due, intervals.compaction);
         loop {
-            if work.stop {
-                return Task::Stop;
+            if let Some(task) = self.urgent(writer, &mut work) {
+                return task;
             }
-            // First of all, so that no amount of other work puts it off.
-            let left = deadline.map(|deadline| deadline.saturating_sub(self.clock.monotonic()));
-            if left == Some(Duration::ZERO) {
-                work.synced_at = self.clock.monotonic();
-                return Task::SyncJournal;
-            }
-            if std::mem::take(&mut work.commit) {
-                return Task::Commit;
-            }
-            if std::mem::take(&mut work.checkpoint) {
-                return Task::Checkpoint;
-            }
-            let retention_left = retention_at.saturating_sub(self.clock.monotonic());
-            if retention_left.is_zero() {
+            let now = self.clock.monotonic();
+            if retention_at <= now {
                 work.retention_due = None;
                 return Task::Retention;
             }
-            let left = left.map_or(retention_left, |left| left.min(retention_left));
-            writer.work_came.wait_for(&mut work, left);
+            if compaction_at <= now {
+                work.compaction_due = None;
+                return Task::Compaction;
+            }
+            let next = self.journal_due(writer, &work).into_iter().chain([retention_at]);
+            let next = next.fold(compaction_at, Duration::min);
+            writer.work_came.wait_for(&mut work, next.saturating_sub(now));
+        }
+    }
+
+    /// A piece of work that cannot wait until a long one is through.
+    pub(crate) fn urgent_task(&self, writer: &Writer) -> Option<Task> {
+        self.urgent(writer, &mut writer.work.lock())
+    }
+
+    fn urgent(&self, writer: &Writer, work: &mut Work) -> Option<Task> {
+        if work.stop {
+            return Some(Task::Stop);
+        }
+        let now = self.clock.monotonic();
+        // First of all, so that no amount of other work puts it off.
+        if self.journal_due(writer, work).is_some_and(|due| due <= now) {
+            work.synced_at = now;
+            return Some(Task::SyncJournal);
+        }
+        if std::mem::take(&mut work.commit) {
+            return Some(Task::Commit);
+        }
+        std::mem::take(&mut work.checkpoint).then_some(Task::Checkpoint)
+    }
+
+    /// When the journal is to be synced behind the appends.
+    fn journal_due(&self, writer: &Writer, work: &Work) -> Option<Duration> {
+        match writer.durability {
+            Durability::Interval(interval) => Some(work.synced_at + interval),
+            Durability::Sync | Durability::Os => None,
         }
     }
 

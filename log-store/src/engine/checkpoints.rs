@@ -174,6 +174,9 @@ impl Engine {
         let topics = self.topics();
         for partition in topics.iter().flat_map(|topic| &topic.partitions) {
             partition.appender.lock().closed = true;
+            // A compaction ends when it sees that the store is closed; the next opener may write
+            // the same files.
+            drop(partition.compacting.lock());
         }
         self.drain(writer)?;
         let mut side = writer.journal.lock();

@@ -142,6 +142,7 @@ mod tests {
             dir: "store".into(),
             durability: Durability::Os,
             journal_bytes: 1 << 20,
+            compaction_bytes_max: 1 << 20,
             create: true,
         })
         .unwrap();

@@ -13,10 +13,11 @@ mod offsets;
 mod groups;
 mod admin;
 mod retention;
+mod compaction;
 mod background;
 
-pub(crate) use append::check_size;
-pub(crate) use background::Task;
+pub(crate) use append::check_record;
+pub(crate) use background::{Intervals, Task};
 pub(crate) use commit::TransactionBatches;
 pub(crate) use files::{
     BYTES as STORE_FILE_BYTES, COPY as STORE_FILE_COPY, parse_copy, write_store_file,

@@ -52,7 +52,10 @@ impl Engine {
         let topic = match self.topic(CONSUMER_OFFSETS_TOPIC) {
             Ok(topic) => topic,
             Err(Error::UnknownTopic { .. }) => {
-                let new = NewTopic::new(CONSUMER_OFFSETS_TOPIC).config("cleanup.policy", "compact");
+                // Small segments: opening a store reads all that no compaction has taken.
+                let new = NewTopic::new(CONSUMER_OFFSETS_TOPIC)
+                    .config("cleanup.policy", "compact")
+                    .config("segment.bytes", "4194304");
                 match self.create_topic(&new) {
                     // Somebody else may have been first.
                     Ok(()) | Err(Error::TopicExists { .. }) => {
@@ -72,14 +75,16 @@ impl Engine {
         let partition = topic.partition(PartitionId::new(0))?;
         let mut cursor = None;
         let mut from = self.offsets.loaded().max(partition.watermarks().start);
-        while let Some(batch) = partition.fetch(&mut cursor, from, LOAD_LIMITS)? {
+        loop {
+            let (batch, next) = partition.fetch(&mut cursor, from, LOAD_LIMITS)?;
+            let Some(batch) = batch else { break };
             for record in batch.iter() {
                 let commit = record.key.and_then(|key| OffsetCommit::decode(key, record.value));
                 if let Some(commit) = commit {
                     self.offsets.apply(commit, record.offset);
                 }
             }
-            from = batch.next_offset().unwrap_or(from);
+            from = next;
             self.offsets.note_loaded(from);
         }
         Ok(())

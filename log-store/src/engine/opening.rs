@@ -35,6 +35,7 @@ pub(crate) struct EngineConfig {
     pub(crate) dir: PathBuf,
     pub(crate) durability: Durability,
     pub(crate) journal_bytes: u64,
+    pub(crate) compaction_bytes_max: usize,
     pub(crate) create: bool,
 }
 
@@ -113,6 +114,7 @@ impl Opening<'_> {
                     next_topic_id,
                 },
                 checkpoint_bytes: config.journal_bytes,
+                compaction_bytes_max: config.compaction_bytes_max,
                 lock,
             }))),
         };

@@ -64,6 +64,8 @@ pub(crate) struct Writer {
     /// After this many bytes a checkpoint is due, whatever path they took.
     pub(super) checkpoint_bytes: u64,
     pub(super) bytes_since_checkpoint: AtomicU64,
+    /// How much memory a compaction uses to tell keys apart.
+    pub(super) compaction_bytes_max: usize,
     pub(super) work: Mutex<Work>,
     pub(super) work_came: Condvar,
     poison: OnceLock<Arc<str>>,
@@ -115,6 +117,8 @@ pub(crate) struct Work {
     pub(crate) retained_at: Option<(Timestamp, Duration)>,
     /// When retention is due by itself.
     pub(crate) retention_due: Option<Duration>,
+    /// When compaction is due by itself.
+    pub(crate) compaction_due: Option<Duration>,
     /// When the journal was synced last behind the appends.
     pub(crate) synced_at: Duration,
     /// Something is queued that nobody waits for yet.
@@ -129,6 +133,7 @@ pub(super) struct WriterParts {
     pub(super) published: Published,
     pub(super) journal: JournalSide,
     pub(super) checkpoint_bytes: u64,
+    pub(super) compaction_bytes_max: usize,
     pub(super) lock: Box<dyn StorageLock>,
 }
 
@@ -146,6 +151,7 @@ impl Writer {
             transaction_bytes_max,
             checkpoint_bytes: parts.checkpoint_bytes,
             bytes_since_checkpoint: AtomicU64::new(0),
+            compaction_bytes_max: parts.compaction_bytes_max,
             work: Mutex::new(Work::default()),
             work_came: Condvar::new(),
             poison: OnceLock::new(),
@@ -167,7 +173,7 @@ impl Writer {
     }
 
     /// Refuses if the store is poisoned.
-    pub(super) fn check_poison(&self) -> Result<()> {
+    pub(crate) fn check_poison(&self) -> Result<()> {
         match self.poison.get() {
             Some(cause) => Err(Error::Poisoned { cause: Arc::clone(cause) }),
             None => Ok(()),

@@ -109,7 +109,7 @@ pub(super) fn store_row(store_id: Option<u128>) -> DumpRow {
 
 pub(super) fn batch_row(position: u64, header: &BatchHeader) -> DumpRow {
     let time = if header.has_append_time() { "LogAppendTime" } else { "CreateTime" };
-    row(
+    let mut row = row(
         "batch",
         [
             ("baseOffset", header.base_offset.into()),
@@ -124,7 +124,11 @@ pub(super) fn batch_row(position: u64, header: &BatchHeader) -> DumpRow {
             ("placeChecksum", header.place.into()),
             ("isvalid", true.into()),
         ],
-    )
+    );
+    if let Some(horizon) = header.delete_horizon() {
+        row.fields.push(("deleteHorizonMs", horizon.as_millis().into()));
+    }
+    row
 }
 
 pub(super) fn record_row(record: &RecordView<'_>) -> DumpRow {

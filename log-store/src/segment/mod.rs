@@ -12,6 +12,6 @@ pub(crate) use index_entry::is_index_whole;
 pub(crate) use name::{SegmentFile, SegmentId};
 pub(crate) use offset_index::OffsetIndex;
 pub(crate) use position::SegmentEnd;
-pub(crate) use reader::ReadLimits;
+pub(crate) use reader::{ReadLimits, WholeBatch};
 pub(crate) use recovery::scan;
 pub(crate) use state::{Publication, Segment, SegmentSpec};

@@ -19,6 +19,15 @@ pub(crate) struct ReadLimits {
 /// processor's cache.
 const STEP_BYTES_MAX: usize = 256 << 10;
 
+/// A batch whose checksums match.
+#[derive(Clone, Debug)]
+pub(crate) struct WholeBatch {
+    pub(crate) header: BatchHeader,
+    pub(crate) bytes: bytes::Bytes,
+    /// The place after it.
+    pub(crate) next: SegmentEnd,
+}
+
 impl Segment {
     /// The position of the batch that holds `offset`, or of the first one after it.
     pub(crate) fn seek(
@@ -32,8 +41,7 @@ impl Segment {
         let mut at = self.look_up(place, |index| index.lookup(relative))?;
         let end = self.end();
         while at.position < end.position {
-            let (header, next) = self.batch(at, place, topic_partition)?;
-            self.check_follows(at, &header, topic_partition)?;
+            let WholeBatch { header, next, .. } = self.batch_at(at, place, topic_partition)?;
             if header.next_offset() > offset {
                 break;
             }
@@ -62,8 +70,7 @@ impl Segment {
         let mut at = self.look_up(place, |index| index.lookup_time(timestamp.as_millis()))?;
         let end = self.end().position;
         while at.position < end {
-            let (header, next) = self.batch(at, place, topic_partition)?;
-            self.check_follows(at, &header, topic_partition)?;
+            let WholeBatch { header, next, .. } = self.batch_at(at, place, topic_partition)?;
             if header.max_timestamp >= timestamp && header.next_offset() > from {
                 let limits = ReadLimits { bytes_max: header.bytes_len, records_max: 1 };
                 let first = from.max(header.base_offset);
@@ -161,7 +168,7 @@ impl Segment {
         let mut at = SegmentEnd { relative_offset: 0, position: cache.index.covered() };
         while at.position < end {
             // Damage ends the index, not the reading: what lies before it can be found.
-            let (header, next) = match self.batch(at, place, topic_partition) {
+            let WholeBatch { header, next, .. } = match self.batch(at, place, topic_partition) {
                 Err(Error::Corrupt { .. }) => break,
                 batch => batch?,
             };
@@ -182,14 +189,26 @@ impl Segment {
         Ok(())
     }
 
-    /// The batch at a place and the place after it. Its checksums are checked even where only its
-    /// header is needed: a damaged one would lead past records that are there.
+    /// The batch at a place, which goes on where the one before has ended.
+    pub(crate) fn batch_at(
+        &self,
+        at: SegmentEnd,
+        place: &Place,
+        topic_partition: &TopicPartition,
+    ) -> Result<WholeBatch> {
+        let batch = self.batch(at, place, topic_partition)?;
+        self.check_follows(at, &batch.header, topic_partition)?;
+        Ok(batch)
+    }
+
+    /// The batch at a place. Its checksums are checked even where only its header is needed: a
+    /// damaged one would lead past records that are there.
     fn batch(
         &self,
         at: SegmentEnd,
         place: &Place,
         topic_partition: &TopicPartition,
-    ) -> Result<(BatchHeader, SegmentEnd)> {
+    ) -> Result<WholeBatch> {
         let available = (self.end().position - at.position) as usize;
         let head = self.bytes(at.position, HEADER_BYTES.min(available))?;
         let corrupt = |fault| {
@@ -204,7 +223,8 @@ impl Segment {
         header.verify(&bytes, place).map_err(corrupt)?;
         let len = u32::try_from(header.bytes_len).expect("it lies inside of the segment");
         let relative_offset = self.relative(header.next_offset());
-        Ok((header, SegmentEnd { relative_offset, position: at.position + len }))
+        let next = SegmentEnd { relative_offset, position: at.position + len };
+        Ok(WholeBatch { header, bytes, next })
     }
 
     /// Refuses a batch that does not go on where the one before has ended: it may be whole, and of

@@ -152,7 +152,8 @@ fn changelog_topic(
     kind: StoreKind,
     config: &StreamsConfig,
 ) -> NewTopic {
-    let topic = NewTopic::new(name).partitions(partitions);
+    // Only sealed segments are compacted: what a restore reads is the live keys and about this.
+    let topic = NewTopic::new(name).partitions(partitions).config("segment.bytes", "16777216");
     match kind {
         StoreKind::KeyValue => topic.config("cleanup.policy", "compact"),
         StoreKind::Window { retention_ms } => {
