@@ -53,7 +53,7 @@ pub use log::{
 pub use partitioner::partition_for_key;
 pub use record::{Header, HeadersView, Record, RecordBatch, RecordBatchBuilder, RecordView};
 #[cfg(feature = "testing")]
-pub use storage::{CallFault, CrashKind, SimulatedStorage};
+pub use storage::{CallEffect, CallFault, CallKind, CrashKind, Effect, SimulatedStorage};
 pub use storage::{
     FileKind, FileStorage, MemoryStorage, OpenMode, Reads, Storage, StorageFile, StorageLock,
 };

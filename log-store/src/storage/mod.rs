@@ -10,4 +10,4 @@ pub use directory::{FileStorage, Reads};
 pub use file::{FileKind, OpenMode, Storage, StorageFile, StorageLock};
 pub use memory::MemoryStorage;
 #[cfg(feature = "testing")]
-pub use simulated::{CallFault, CrashKind, SimulatedStorage};
+pub use simulated::{CallEffect, CallFault, CallKind, CrashKind, Effect, SimulatedStorage};
