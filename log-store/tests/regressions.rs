@@ -924,3 +924,103 @@ fn readers_beside_a_writer_that_starts_again_keep_their_topics() {
     }
     panic!("the start takes more calls than were tried");
 }
+
+/// A batch was still on its way to the segment when that was sealed: the checkpoint of the roll
+/// ended it before the batch, and the next segment began behind it.
+#[test]
+fn a_roll_waits_for_what_is_queued() {
+    let gate = Gate::new();
+    let store = LogStore::builder("store")
+        .storage(Arc::new(gate.clone()))
+        .durability(Durability::Interval(Duration::from_millis(1)))
+        .journal_bytes(64 << 10)
+        .create(true)
+        .open()
+        .unwrap();
+    store.create_topic(&NewTopic::new("t").config("segment.bytes", "1024")).unwrap();
+    let t = tp("t", 0);
+    // The thread that would commit what is queued is stopped in a sync behind the appends.
+    gate.stop_at("sync", "journal.0");
+    put(&store, &t, "first").unwrap();
+    gate.wait_reached();
+    let mut producer = store.producer(&ProducerConfig::default()).unwrap();
+    let queued =
+        producer.send(&ProducerRecord { value: Some(b"queued"), ..ProducerRecord::to("t") });
+    let big = "x".repeat(950);
+    put(&store, &t, &big).unwrap();
+    gate.release();
+    assert_eq!(queued.unwrap().wait().unwrap().offset, Offset::new(1));
+    assert_eq!(values(&store, &t), ["first", "queued", &big]);
+    let storage = gate.inner.crash(CrashKind::Kill, |_| 0);
+    store.close().unwrap();
+    let store = sim(&storage, Durability::Sync).unwrap();
+    assert_eq!(values(&store, &t), ["first", "queued", &big]);
+}
+
+/// A transaction's entry was applied to the partitions that it fits, though in one of them what
+/// came before was gone: half of a transaction.
+#[test]
+fn a_journal_entry_that_leaves_a_gap_is_applied_nowhere() {
+    let (first, second) = (tp("t", 0), tp("t", 1));
+    let segment = Path::new("store/t-0/00000000000000000000.log");
+    let storage = SimulatedStorage::new();
+    let store = sim(&storage, Durability::Os).unwrap();
+    store.create_topic(&NewTopic::new("t").partitions(2)).unwrap();
+    put(&store, &first, "kept").unwrap();
+    put(&store, &first, "rotten").unwrap();
+    let id = ProducerConfig { transactional_id: Some("p".into()) };
+    let mut producer = store.producer(&id).unwrap();
+    producer.begin_transaction().unwrap();
+    for n in 0..2 {
+        let partition = Some(PartitionId::new(n));
+        let record = ProducerRecord { value: Some(b"both"), partition, ..ProducerRecord::to("t") };
+        drop(producer.send(&record).unwrap());
+    }
+    // Killed when the entry is in the journal and nothing of it in the segments.
+    let at = 1 + storage.calls() + 1;
+    storage.set_fault(Some(CallFault { at, from_then_on: true, kind: io::ErrorKind::Other }));
+    producer.commit_transaction().unwrap_err();
+    let killed = storage.crash(CrashKind::Kill, |_| 0);
+    drop((producer, store));
+    let bytes = killed.contents(segment).unwrap();
+    let rotten = bytes.windows(6).position(|w| w == b"rotten").unwrap();
+    killed.open(segment, OpenMode::Write).unwrap().write(rotten as u64, b"R").unwrap();
+    let store = sim(&killed, Durability::Os).unwrap();
+    assert_eq!(store.recovery().journal_entries, 1, "the crash came too early");
+    assert_eq!(values(&store, &first), ["kept"]);
+    assert_eq!(values(&store, &second), Vec::<String>::new(), "half of a transaction");
+}
+
+/// What a crash kept from being removed took its space for ever.
+#[test]
+fn a_segment_that_a_crash_kept_from_being_removed_is_removed_at_the_next_open() {
+    let storage = SimulatedStorage::new();
+    let store = sim(&storage, Durability::Sync).unwrap();
+    store.create_topic(&NewTopic::new("t").config("segment.bytes", "1024")).unwrap();
+    let t = tp("t", 0);
+    for _ in 0..5 {
+        put(&store, &t, &"x".repeat(900)).unwrap();
+    }
+    let dir = Path::new("store/t-0");
+    let segments = |storage: &SimulatedStorage| {
+        let names = storage.lengths(dir).into_iter().map(|(name, _)| name);
+        names.filter(|name| name.ends_with(".log")).collect::<Vec<_>>()
+    };
+    assert_eq!(segments(&storage).len(), 5);
+    let mut kept = 0;
+    for skip in 1..40 {
+        let storage = storage.crash(CrashKind::Kill, |_| 0);
+        let store = sim(&storage, Durability::Sync).unwrap();
+        let at = storage.calls() + skip;
+        storage.set_fault(Some(CallFault { at, from_then_on: true, kind: io::ErrorKind::Other }));
+        let deleted = store.delete_records(&t, Offset::new(3));
+        let killed = storage.crash(CrashKind::Kill, |_| 0);
+        drop(store);
+        let store = sim(&killed, Durability::Sync).unwrap();
+        let start = store.watermarks(&t).unwrap().start;
+        kept += u64::from(start == Offset::new(3) && deleted.is_err());
+        let expected = if start == Offset::ZERO { 5 } else { 2 };
+        assert_eq!(segments(&killed).len(), expected, "call +{skip}, log start {start}");
+    }
+    assert!(kept > 0, "no crash came between the checkpoint and the last removal");
+}
