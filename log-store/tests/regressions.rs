@@ -1024,3 +1024,102 @@ fn a_segment_that_a_crash_kept_from_being_removed_is_removed_at_the_next_open() 
     }
     assert!(kept > 0, "no crash came between the checkpoint and the last removal");
 }
+
+/// Records were deleted up to the end of the active segment, and that was sealed later: nothing
+/// freed its space until more records were deleted.
+#[test]
+fn retention_frees_a_segment_that_was_sealed_after_its_records_were_deleted() {
+    let storage = SimulatedStorage::new();
+    let store = sim(&storage, Durability::Sync).unwrap();
+    let topic = NewTopic::new("t").config("segment.bytes", "1024").config("retention.ms", "-1");
+    store.create_topic(&topic).unwrap();
+    let t = tp("t", 0);
+    put(&store, &t, &"x".repeat(900)).unwrap();
+    store.delete_records(&t, Offset::new(1)).unwrap();
+    put(&store, &t, &"y".repeat(900)).unwrap();
+    let first = Path::new("store/t-0/00000000000000000000.log");
+    assert!(storage.contents(first).is_some(), "the active segment was sealed by the roll");
+    assert_eq!(store.enforce_retention().unwrap(), 1);
+    assert!(storage.contents(first).is_none());
+    assert_eq!(values(&store, &t), ["y".repeat(900)]);
+}
+
+/// A power cut took the removal of a deleted topic's offsets, and not its deletion: a topic of the
+/// same name would have begun where the old one had been read up to.
+#[test]
+fn offsets_of_a_deleted_topic_do_not_come_back_with_a_power_cut() {
+    let mut deleted = 0;
+    for (d, skip, removed) in [Durability::Os, Durability::Interval(Duration::from_secs(1))]
+        .into_iter()
+        .flat_map(|d| (0..80).map(move |skip| (d, skip / 2, skip % 2 == 0)))
+    {
+        let storage = SimulatedStorage::new();
+        let store = sim(&storage, d).unwrap();
+        store.create_topic(&NewTopic::new("t")).unwrap();
+        put(&store, &tp("t", 0), "x").unwrap();
+        store.alter_group_offsets("g", &[(tp("t", 0), Some(Offset::new(1)))]).unwrap();
+        store.create_topic(&NewTopic::new("other")).unwrap();
+        if removed {
+            store.alter_group_offsets("g", &[(tp("t", 0), None)]).unwrap();
+        }
+        let at = storage.calls() + 1 + skip;
+        storage.set_fault(Some(CallFault { at, from_then_on: true, kind: io::ErrorKind::Other }));
+        let _ = store.delete_topic("t");
+        // Nothing is there that was not synced.
+        let cut = storage.crash(CrashKind::PowerCut, |n| if n == 5 { 0 } else { n - 1 });
+        drop(store);
+        let store = sim(&cut, d).unwrap();
+        if store.describe_topic("t").is_err() {
+            deleted += 1;
+            let left = store.group_offsets("g").unwrap();
+            assert!(left.is_empty(), "{d:?}, call +{skip}: {left:?}");
+        }
+    }
+    assert!(deleted > 0, "no power cut came after the deletion");
+}
+
+/// Of the two index files, which nothing syncs, one was of an earlier save: the latest time of the
+/// segment was wrong, and records were not found by their time.
+#[test]
+fn index_files_of_two_saves_give_no_wrong_times() {
+    let storage = SimulatedStorage::new();
+    let store = sim(&storage, Durability::Sync).unwrap();
+    store.create_topic(&NewTopic::new("t")).unwrap();
+    let t = tp("t", 0);
+    let at = |millis| Record::value(b"x").with_timestamp(Timestamp::from_millis(millis));
+    store.append(&t, &at(10)).unwrap();
+    store.close().unwrap();
+    let times = Path::new("store/t-0/00000000000000000000.timeindex");
+    let earlier = storage.contents(times).unwrap();
+    let store = sim(&storage, Durability::Sync).unwrap();
+    store.append(&t, &at(20)).unwrap();
+    store.close().unwrap();
+    assert_ne!(storage.contents(times).unwrap(), earlier);
+    storage.open(times, OpenMode::Write).unwrap().write(0, &earlier).unwrap();
+    let store = sim(&storage, Durability::Sync).unwrap();
+    let found = store.offset_for_time(&t, Timestamp::from_millis(15)).unwrap();
+    assert_eq!(found, Some(Offset::new(1)));
+}
+
+/// A power cut after a close brought segments back that had been removed, and as the close was
+/// clean, nothing looked for them: they took their space for ever.
+#[test]
+fn removed_segments_that_a_power_cut_brings_back_are_removed_again() {
+    let storage = SimulatedStorage::new();
+    let store = sim(&storage, Durability::Sync).unwrap();
+    store.create_topic(&NewTopic::new("t").config("segment.bytes", "1024")).unwrap();
+    let t = tp("t", 0);
+    for _ in 0..4 {
+        put(&store, &t, &"x".repeat(900)).unwrap();
+    }
+    store.delete_records(&t, Offset::new(2)).unwrap();
+    store.close().unwrap();
+    // No change of a name survives that was not synced.
+    let cut = storage.crash(CrashKind::PowerCut, |n| if n == 5 { 0 } else { n - 1 });
+    let first = Path::new("store/t-0/00000000000000000000.log");
+    assert!(cut.contents(first).is_some(), "the removal was synced");
+    let store = sim(&cut, Durability::Sync).unwrap();
+    assert!(store.recovery().clean);
+    assert!(cut.contents(first).is_none());
+    assert_eq!(values(&store, &t).len(), 2);
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::TopicConfig;
+use crate::config::{Durability, TopicConfig};
 use crate::engine::checkpoints::Kind;
 use crate::engine::partition_files::{
     create_partition_files, new_partition, remove_if_there, remove_topic_folders,
@@ -95,6 +95,11 @@ impl Engine {
         if !removals.is_empty() {
             self.commit_offsets(&removals)?;
         }
+        if writer.durability != Durability::Sync {
+            // No power cut may bring offsets back that were removed, now or before, once the topic
+            // is gone: the next one of that name would begin there.
+            self.checkpoint_now()?;
+        }
         for partition in &topic.partitions {
             partition.appender.lock().closed = true;
         }
@@ -133,6 +138,12 @@ impl Engine {
             return Ok(());
         }
         partition.raise_start(before);
+        self.drop_before_start(writer, partition)
+    }
+
+    /// Drops the sealed segments that lie wholly below the log start offset. The caller has `admin`
+    /// locked.
+    pub(super) fn drop_before_start(&self, writer: &Writer, partition: &Partition) -> Result<()> {
         let gone = {
             let mut side = writer.journal.lock();
             let gone = partition.take_segments_before_start();

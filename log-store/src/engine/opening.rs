@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::config::{Durability, TopicConfig};
 use crate::engine::partition_files::{
     OpenedPartition, create_partition_files, empty_mark, finish_partition, remove_if_there,
-    remove_topic_folders, remove_unknown_segments,
+    remove_segments, remove_topic_folders, remove_unknown_segments,
 };
 use crate::engine::recovery::{Recovering, RecoveryReport, apply, ends_after};
 use crate::engine::state::{Engine, JournalSide, Side, Writer, WriterParts};
@@ -225,11 +225,23 @@ impl Opening<'_> {
             }
             if self.checkpoint.clean || spec.id != active {
                 segment.load_index(storage, &place);
+                // Appends add to it only where it ends.
+                if spec.id == active
+                    && let Err(error) = segment.complete_index(&place, &topic_partition)
+                {
+                    // It is a cache: whoever reads the segment gets the error.
+                    tracing::warn!(%topic_partition, %error, "an index was not completed");
+                }
             } else {
                 // It may speak of batches that the stop has taken.
                 segment.drop_index(storage)?;
             }
             segments.push(Arc::new(segment));
+        }
+        if self.checkpoint.clean {
+            // What was removed before the close may have come back with a power cut after it.
+            let known: Vec<SegmentId> = segments.iter().map(|segment| segment.id()).collect();
+            remove_segments(storage, &dir, |id| id.base < active.base && !known.contains(&id))?;
         }
         Ok(OpenedPartition { topic_partition, place, start: mark.start, segments })
     }

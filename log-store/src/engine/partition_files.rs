@@ -45,11 +45,20 @@ pub(super) fn remove_unknown_segments(
     dir: &Path,
     known: &[SegmentId],
 ) -> Result<()> {
+    remove_segments(storage, dir, |id| !known.contains(&id))
+}
+
+/// Removes the files of the segments that `is_gone` names, durably.
+pub(super) fn remove_segments(
+    storage: &dyn Storage,
+    dir: &Path,
+    is_gone: impl Fn(SegmentId) -> bool,
+) -> Result<()> {
     let names = storage.list(dir).map_err(|e| Error::io("list", dir, e))?;
     let mut removed = false;
     for name in names {
         let Some((id, _)) = SegmentId::parse_file_name(&name) else { continue };
-        if !known.contains(&id) {
+        if is_gone(id) {
             let path = dir.join(&name);
             storage.remove(&path).map_err(|e| Error::io("remove", &path, e))?;
             removed = true;

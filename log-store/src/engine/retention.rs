@@ -37,11 +37,20 @@ impl Engine {
         let mut segments = partition.segments();
         let Some(active) = segments.pop() else { return Ok(0) };
         let retained: Vec<_> = segments.iter().map(facts).collect();
-        let count = expired(&retained, facts(&active).bytes, now, &partition.config);
+        // A segment may have been sealed after its last record was deleted.
+        let start = partition.start();
+        let deleted = segments.iter().take_while(|segment| segment.end_offset() <= start).count();
+        let count = expired(&retained, facts(&active).bytes, now, &partition.config).max(deleted);
         let Some(last) = count.checked_sub(1).and_then(|last| segments.get(last)) else {
             return Ok(0);
         };
-        self.delete_records(partition, last.end_offset())?;
+        if count > deleted {
+            self.delete_records(partition, last.end_offset())?;
+        } else {
+            let _admin = writer.admin.lock();
+            writer.check("enforce_retention")?;
+            self.drop_before_start(writer, partition)?;
+        }
         Ok(count)
     }
 

@@ -43,6 +43,15 @@ impl Default for OffsetIndex {
 }
 
 impl OffsetIndex {
+    /// The same index without the batches from its last entry on. Of the two files, one may be of
+    /// an earlier save than the other; if their entries are the same, they differ in these only.
+    pub(crate) fn without_tail(mut self) -> Self {
+        let last = self.entries.last();
+        (self.covered, self.max_timestamp) =
+            last.map_or((0, i64::MIN), |entry| (entry.position, entry.timestamp_before));
+        self
+    }
+
     /// The position up to which batches were considered.
     pub(crate) fn covered(&self) -> u32 {
         self.covered
@@ -194,6 +203,22 @@ mod tests {
             }
         }
         assert_eq!(index.lookup_time(110_000).position, 9_900);
+    }
+
+    #[test]
+    fn without_its_tail_an_index_is_as_it_was_before_the_last_entry() {
+        let mut index = filled().without_tail();
+        assert_eq!((index.covered(), index.max_timestamp()), (9_900, 98_000));
+        let batch = IndexedBatch {
+            relative_offset: 990,
+            position: 9_900,
+            end: 10_000,
+            max_timestamp: 94_000,
+        };
+        index.note(&batch, 250);
+        assert_eq!(index, filled());
+        let empty = OffsetIndex { covered: 200, max_timestamp: 7, ..OffsetIndex::default() };
+        assert_eq!(empty.without_tail(), OffsetIndex::default());
     }
 
     #[test]

@@ -159,7 +159,11 @@ impl Segment {
 
     /// Takes the batches into the index that came since it was last complete, up to the first that
     /// is damaged.
-    fn complete_index(&self, place: &Place, topic_partition: &TopicPartition) -> Result<()> {
+    pub(crate) fn complete_index(
+        &self,
+        place: &Place,
+        topic_partition: &TopicPartition,
+    ) -> Result<()> {
         let end = self.end().position;
         if self.index.read().index.covered() >= end {
             return Ok(());

@@ -272,7 +272,9 @@ impl Segment {
             return;
         };
         match OffsetIndex::decode(place, self.base(), &index, &times, self.end().position) {
-            Some(index) if index.covered() >= cache.index.covered() => cache.index = index,
+            Some(index) if index.covered() >= cache.index.covered() => {
+                cache.index = index.without_tail();
+            }
             Some(_) => {}
             None => tracing::warn!(path = %self.path.display(), "its index is invalid: rebuilding"),
         }
