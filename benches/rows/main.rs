@@ -1,4 +1,4 @@
-//! The benchmarks: `scripts/bench GROUP [--quick] [--json]` prints a line for each row of a group.
+//! The benchmarks: `scripts/bench GROUP [--quick] [--json]` measures the rows of a group.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -10,11 +10,18 @@
 )]
 
 mod row;
+mod table;
+mod machine;
+mod contender;
+mod floors;
+mod ours;
+#[cfg(feature = "peers")]
+mod peers;
 mod log;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: scripts/bench GROUP [--quick] [--json], where GROUP is one of: log, topology, runtime, kafka";
+const USAGE: &str = "usage: scripts/bench GROUP [--quick] [--json] [--only WORDS], where GROUP is one of: log, topology, runtime, kafka";
 
 /// How large the inputs are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,12 +33,14 @@ pub enum Scale {
 }
 
 fn main() -> ExitCode {
-    let mut group = None;
+    let (mut group, mut only) = (None, String::new());
     let (mut scale, mut json) = (Scale::Full, false);
-    for argument in std::env::args().skip(1) {
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--quick" => scale = Scale::Quick,
             "--json" => json = true,
+            "--only" => only = arguments.next().unwrap_or_default(),
             // Cargo adds it to every benchmark.
             "--bench" => {}
             name if group.is_none() && !name.starts_with('-') => group = Some(name.to_owned()),
@@ -45,12 +54,18 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
-    let print = |row: row::Row<'_>| {
+    println!("{}", machine::line());
+    let mut results = Vec::new();
+    let report = |row: row::Row<'_>| {
         let result = row.measure();
-        println!("{}", if json { result.json() } else { result.text() });
+        match json {
+            true => println!("{}", result.json()),
+            false => eprintln!("{}", result.text()),
+        }
+        results.push(result);
     };
     match group.as_str() {
-        "log" => log::rows(scale, print),
+        "log" => log::rows(scale, &only, report),
         "topology" | "runtime" | "kafka" => {
             eprintln!("group {group} has no rows yet");
             return ExitCode::FAILURE;
@@ -59,6 +74,10 @@ fn main() -> ExitCode {
             eprintln!("no group {group:?}\n{USAGE}");
             return ExitCode::from(2);
         }
+    }
+    if !json {
+        println!("{}", table::table(&results));
+        println!("{}", machine::line());
     }
     ExitCode::SUCCESS
 }

@@ -1,59 +1,80 @@
-//! A row: what we do, what a hand-written floor does, and what the best peer does, measured in
-//! turns and compared as ratios.
-
-use std::time::Duration;
+//! A row: what we do, what hand-written floors do, and what peers do, measured in turns and
+//! compared as ratios.
 
 /// How many rounds of each side make a median.
 pub const ROUNDS: usize = 5;
 
-/// One side of a row: runs once, and says how many units it did in what time.
-pub struct Side<'a> {
-    name: &'static str,
-    run: Box<dyn FnMut() -> Measure + 'a>,
+/// What a side is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    Floor,
+    Peer,
 }
 
-/// What one run did.
-#[derive(Clone, Copy, Debug)]
-pub struct Measure {
-    pub units: u64,
-    pub elapsed: Duration,
+/// Which of two values is the better one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Better {
+    /// A rate.
+    Higher,
+    /// A time.
+    Lower,
+}
+
+/// One side of a row: each run gives a value in the row's unit.
+pub struct Side<'a> {
+    name: &'static str,
+    run: Box<dyn FnMut() -> f64 + 'a>,
+}
+
+/// What a row is to reach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Goals {
+    /// Against the first floor.
+    pub floor: Option<f64>,
+    /// Against the best peer.
+    pub peer: Option<f64>,
+    /// By itself, in the row's unit.
+    pub absolute: Option<f64>,
 }
 
 /// A row to be measured.
 pub struct Row<'a> {
-    pub name: &'static str,
+    pub name: String,
     pub unit: &'static str,
+    pub better: Better,
     pub ours: Side<'a>,
-    pub floor: Option<Side<'a>>,
-    pub peer: Option<Side<'a>>,
-    pub goal_floor: Option<f64>,
-    pub goal_peer: Option<f64>,
+    /// The first is the one that the goal speaks of.
+    pub floors: Vec<Side<'a>>,
+    pub peers: Vec<Side<'a>>,
+    pub goals: Goals,
 }
 
-/// A row that was measured: medians, in units a second.
+/// A side other than ours that was measured: its median, and ours divided by it.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Other {
+    pub name: &'static str,
+    pub role: Role,
+    pub value: f64,
+    pub ratio: f64,
+}
+
+/// A row that was measured.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Result {
-    pub row: &'static str,
-    pub ours: f64,
-    pub floor: Option<f64>,
-    pub peer: Option<f64>,
-    pub peer_name: Option<&'static str>,
-    pub ratio_floor: Option<f64>,
-    pub ratio_peer: Option<f64>,
-    pub goal_floor: Option<f64>,
-    pub goal_peer: Option<f64>,
+    pub row: String,
     pub unit: &'static str,
+    pub better: Better,
+    pub ours: f64,
+    pub others: Vec<Other>,
+    pub goals: Goals,
 }
 
 impl<'a> Side<'a> {
     /// A side with the name of what runs.
-    pub fn new(name: &'static str, run: impl FnMut() -> Measure + 'a) -> Self {
+    pub fn new(name: &'static str, run: impl FnMut() -> f64 + 'a) -> Self {
         Self { name, run: Box::new(run) }
-    }
-
-    fn rate(&mut self) -> f64 {
-        let measure = (self.run)();
-        measure.units as f64 / measure.elapsed.as_secs_f64()
     }
 }
 
@@ -62,45 +83,53 @@ impl Row<'_> {
     ///
     /// The ratios are medians of the ratios of each round, not ratios of the medians: the sides of
     /// a round ran under the same disturbance.
-    pub fn measure(mut self) -> Result {
-        let (mut ours, mut floor, mut peer) = (Vec::new(), Vec::new(), Vec::new());
+    pub fn measure(self) -> Result {
+        let mut ours = self.ours;
+        let mut own_values = Vec::new();
+        let floors = self.floors.into_iter().map(|side| (side, Role::Floor));
+        let peers = self.peers.into_iter().map(|side| (side, Role::Peer));
+        let mut others: Vec<_> = floors.chain(peers).map(|side| (side, Vec::new())).collect();
         for _ in 0..ROUNDS {
-            ours.push(self.ours.rate());
-            floor.extend(self.floor.as_mut().map(Side::rate));
-            peer.extend(self.peer.as_mut().map(Side::rate));
+            own_values.push((ours.run)());
+            for ((side, _), values) in &mut others {
+                values.push((side.run)());
+            }
         }
-        let ratio = |other: &[f64]| {
-            median(ours.iter().zip(other).map(|(ours, other)| ours / other).collect())
-        };
+        let others = others.into_iter().map(|((side, role), values)| {
+            let ratios = own_values.iter().zip(&values).map(|(ours, other)| ours / other);
+            Other { name: side.name, role, ratio: median(ratios), value: median(values) }
+        });
         Result {
             row: self.name,
-            ratio_floor: ratio(&floor),
-            ratio_peer: ratio(&peer),
-            floor: median(floor),
-            peer: median(peer),
-            peer_name: self.peer.map(|peer| peer.name),
-            ours: median(ours).expect("there is at least one round"),
-            goal_floor: self.goal_floor,
-            goal_peer: self.goal_peer,
             unit: self.unit,
+            better: self.better,
+            others: others.collect(),
+            ours: median(own_values),
+            goals: self.goals,
         }
     }
 }
 
 impl Result {
+    /// The floor that the goal speaks of.
+    pub fn floor(&self) -> Option<&Other> {
+        self.others.iter().find(|other| other.role == Role::Floor)
+    }
+
+    /// The peer that does best.
+    pub fn best_peer(&self) -> Option<&Other> {
+        let peers = self.others.iter().filter(|other| other.role == Role::Peer);
+        match self.better {
+            Better::Higher => peers.max_by(|a, b| a.value.total_cmp(&b.value)),
+            Better::Lower => peers.min_by(|a, b| a.value.total_cmp(&b.value)),
+        }
+    }
+
     /// The row as a line for people.
     pub fn text(&self) -> String {
-        let mut line = format!("{:<40} ours {:>12} {}", self.row, rate(self.ours), self.unit);
-        if let Some(floor) = self.floor {
-            line += &format!(
-                "  floor {:>12}{}",
-                rate(floor),
-                versus(self.ratio_floor, self.goal_floor)
-            );
-        }
-        if let (Some(peer), Some(name)) = (self.peer, self.peer_name) {
-            line +=
-                &format!("  {name} {:>12}{}", rate(peer), versus(self.ratio_peer, self.goal_peer));
+        let mut line = format!("{}: {}", self.row, self.value(self.ours));
+        for Other { name, value, ratio, .. } in &self.others {
+            line += &format!(", {name} {} (× {ratio:.2})", self.value(*value));
         }
         line
     }
@@ -109,34 +138,29 @@ impl Result {
     pub fn json(&self) -> String {
         serde_json::to_string(self).expect("numbers and strings have a JSON form")
     }
+
+    /// A value of this row with three digits that count, and its unit.
+    pub fn value(&self, value: f64) -> String {
+        let (value, prefix) = match value {
+            value if value >= 1e6 => (value / 1e6, "M "),
+            value if value >= 1e4 => (value / 1e3, "k "),
+            value => (value, ""),
+        };
+        let decimals = if value < 10.0 { 2 } else { usize::from(value < 100.0) };
+        format!("{value:.decimals$} {prefix}{}", self.unit)
+    }
 }
 
 /// The middle of the values; the mean of the two in the middle of an even number of them.
-pub fn median(mut values: Vec<f64>) -> Option<f64> {
+///
+/// # Panics
+/// If there are none.
+pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
-    let upper = *values.get(values.len() / 2)?;
+    let upper = values[values.len() / 2];
     if values.len() % 2 == 1 {
-        return Some(upper);
+        return upper;
     }
-    Some((values[values.len() / 2 - 1] + upper) / 2.0)
-}
-
-fn versus(ratio: Option<f64>, goal: Option<f64>) -> String {
-    let mut text = String::new();
-    if let Some(ratio) = ratio {
-        text += &format!("  ratio {ratio:.2}");
-    }
-    if let Some(goal) = goal {
-        text += &format!(" (goal {goal:.2})");
-    }
-    text
-}
-
-/// A rate with three significant digits and a suffix.
-fn rate(value: f64) -> String {
-    match value {
-        value if value >= 1e6 => format!("{:.2} M", value / 1e6),
-        value if value >= 1e3 => format!("{:.2} k", value / 1e3),
-        value => format!("{value:.2}"),
-    }
+    f64::midpoint(values[values.len() / 2 - 1], upper)
 }
