@@ -1104,7 +1104,7 @@ fn index_files_of_two_saves_give_no_wrong_times() {
 /// A power cut after a close brought segments back that had been removed, and as the close was
 /// clean, nothing looked for them: they took their space for ever.
 #[test]
-fn removed_segments_that_a_power_cut_brings_back_are_removed_again() {
+fn removed_segments_do_not_come_back_with_a_power_cut_and_leftovers_go() {
     let storage = SimulatedStorage::new();
     let store = sim(&storage, Durability::Sync).unwrap();
     store.create_topic(&NewTopic::new("t").config("segment.bytes", "1024")).unwrap();
@@ -1112,12 +1112,15 @@ fn removed_segments_that_a_power_cut_brings_back_are_removed_again() {
     for _ in 0..4 {
         put(&store, &t, &"x".repeat(900)).unwrap();
     }
+    let first = Path::new("store/t-0/00000000000000000000.log");
+    let bytes = storage.contents(first).unwrap();
     store.delete_records(&t, Offset::new(2)).unwrap();
     store.close().unwrap();
     // No change of a name survives that was not synced.
     let cut = storage.crash(CrashKind::PowerCut, |n| if n == 5 { 0 } else { n - 1 });
-    let first = Path::new("store/t-0/00000000000000000000.log");
-    assert!(cut.contents(first).is_some(), "the removal was synced");
+    assert!(cut.contents(first).is_none(), "the removal was not synced");
+    // Where a removal has failed, the file is still there.
+    cut.open(first, OpenMode::Create).unwrap().write(0, &bytes).unwrap();
     let store = sim(&cut, Durability::Sync).unwrap();
     assert!(store.recovery().clean);
     assert!(cut.contents(first).is_none());
