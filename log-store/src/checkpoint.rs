@@ -22,6 +22,12 @@ const RESERVE_BYTES: u64 = 64 << 10;
 const NEVER: i64 = i64::MAX;
 /// Bytes before the content: magic, version, content length.
 const PREFIX_BYTES: usize = 10;
+/// What a partition takes, its segments left out.
+const PARTITION_BYTES: u64 = 24;
+/// What a segment takes.
+const SEGMENT_BYTES: u64 = 36;
+/// What is reserved beyond the needs that are known: for a longer boot id.
+const HEADROOM_BYTES: u64 = 1 << 10;
 
 /// How the session that wrote a checkpoint acknowledged appends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,6 +197,11 @@ fn put_count(buffer: &mut Vec<u8>, count: usize) {
     buffer.extend_from_slice(&count.to_be_bytes());
 }
 
+/// By how much a checkpoint grows with so many more partitions and segments.
+pub(crate) fn checkpoint_growth(partitions: usize, segments: usize) -> u64 {
+    partitions as u64 * PARTITION_BYTES + segments as u64 * SEGMENT_BYTES
+}
+
 /// The two files that hold checkpoints in turn.
 #[derive(Debug)]
 pub(crate) struct CheckpointFiles {
@@ -228,10 +239,7 @@ impl CheckpointFiles {
     /// Makes the files, with their first space.
     pub(crate) fn create(storage: &dyn Storage, dir: &Path) -> Result<Self> {
         let files = Self::open(storage, dir, OpenMode::Create)?;
-        for Slot { path, file } in &files.slots {
-            let reserved = file.as_ref().map_or(Ok(()), |file| file.reserve(RESERVE_BYTES));
-            reserved.map_err(|e| Error::io("reserve space in", path, e))?;
-        }
+        files.reserve(0)?;
         Ok(files)
     }
 
@@ -244,8 +252,19 @@ impl CheckpointFiles {
         Ok(())
     }
 
-    /// Writes a checkpoint over the older one and makes it durable.
-    pub(crate) fn write(&self, checkpoint: &Checkpoint) -> Result<()> {
+    /// Sees to it that checkpoints of that length can be written: a full disk is an error here, where
+    /// nothing has happened yet, and not in the middle of a change.
+    pub(crate) fn reserve(&self, len: u64) -> Result<()> {
+        let len = (len + HEADROOM_BYTES).next_multiple_of(RESERVE_BYTES);
+        for Slot { path, file } in &self.slots {
+            let reserved = file.as_ref().map_or(Ok(()), |file| file.reserve(len));
+            reserved.map_err(|e| Error::io("reserve space in", path, e))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a checkpoint over the older one and makes it durable. Returns its length.
+    pub(crate) fn write(&self, checkpoint: &Checkpoint) -> Result<u64> {
         let [even, odd] = &self.slots;
         let slot = if checkpoint.generation.is_multiple_of(2) { even } else { odd };
         let bytes = checkpoint.encode();
@@ -253,7 +272,8 @@ impl CheckpointFiles {
         let file = slot.file.as_ref().expect("a writer has both files");
         file.reserve(len).map_err(|e| Error::io("reserve space in", &slot.path, e))?;
         file.write(0, &bytes).map_err(|e| Error::io("write", &slot.path, e))?;
-        file.sync().map_err(|e| Error::io("sync", &slot.path, e))
+        file.sync().map_err(|e| Error::io("sync", &slot.path, e))?;
+        Ok(bytes.len() as u64)
     }
 
     /// The newer of the checkpoints that are whole.
@@ -346,6 +366,15 @@ mod tests {
         damage("checkpoint.1");
         let error = files(&storage).read().unwrap_err();
         assert!(matches!(error, Error::CorruptFile { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_checkpoint_grows_as_much_as_was_reserved_for_it() {
+        let before = checkpoint(7).encode().len() as u64;
+        let mut grown = checkpoint(7);
+        grown.partitions.extend(checkpoint(7).partitions);
+        let expected = before + super::checkpoint_growth(1, 2);
+        assert_eq!(grown.encode().len() as u64, expected);
     }
 
     #[test]

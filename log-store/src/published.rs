@@ -9,9 +9,9 @@
 //! A slot is rewritten at each publication, by a copy into a mapping. A reader that meets it half
 //! written sees that its checksum does not match, and reads again.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
@@ -23,6 +23,7 @@ use crate::types::{Offset, PartitionId};
 
 const MAGIC: u32 = 0x4857_5055;
 const VERSION: u16 = 1;
+const NAME: &str = "published";
 /// The file's name until it is whole.
 const FRESH: &str = "published.new";
 pub(crate) const SLOT_BYTES: usize = 64;
@@ -30,7 +31,7 @@ pub(crate) const CONTENT_BYTES: usize = 40;
 /// Bytes of the header that are not zero.
 const HEADER_BYTES: usize = 28;
 /// The file grows by this many slots at a time.
-const RESERVE_SLOTS: u64 = 64;
+const RESERVE_SLOTS: u32 = 64;
 /// How often a half-written slot is read again before it counts as damaged.
 const READ_ATTEMPTS: usize = 1_000;
 
@@ -46,6 +47,11 @@ pub(crate) struct PublishedEnd {
 }
 
 impl PublishedEnd {
+    /// Which partition it is of.
+    fn key(&self) -> (u64, PartitionId) {
+        (self.topic_id, self.partition)
+    }
+
     /// The bytes of its slot.
     pub(crate) fn encode(&self) -> [u8; CONTENT_BYTES] {
         let mut bytes = [0; CONTENT_BYTES];
@@ -85,18 +91,69 @@ impl PublishedEnd {
 pub(crate) struct Published {
     path: PathBuf,
     file: Arc<dyn StorageFile>,
-    next_slot: AtomicU32,
+    slots: Mutex<Slots>,
     writing: Mutex<()>,
 }
 
+/// Which partition has which slot.
+#[derive(Debug)]
+struct Slots {
+    taken: BTreeMap<(u64, PartitionId), u32>,
+    free: BTreeSet<u32>,
+    /// Slots that an earlier writer has left something in.
+    used: BTreeSet<u32>,
+    /// Slots behind the header.
+    count: u32,
+    /// Whether the file is one that readers do not find yet.
+    is_fresh: bool,
+    /// Whether readers may see what is known of the partitions.
+    is_revealed: bool,
+}
+
 /// A partition's place in the file.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PublishedSlot(u32);
 
 impl Published {
+    /// Goes on with the file of an earlier writer, which takes no space on a full disk, or begins
+    /// anew if there is no good one. Nothing changes for readers until [`reveal`](Self::reveal).
+    pub(crate) fn open(storage: &dyn Storage, dir: &Path, store_id: u128) -> Result<Self> {
+        let path = dir.join(NAME);
+        let failed = |e| Error::io("read", &path, e);
+        let file = match storage.open(&path, OpenMode::Write) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Self::create(storage, dir, store_id);
+            }
+            opened => opened.map_err(|e| Error::io("open", &path, e))?,
+        };
+        let len = file.size().map_err(failed)?;
+        let bytes = file.read(0, usize::try_from(len).unwrap_or(usize::MAX)).map_err(failed)?;
+        let header = bytes.get(..SLOT_BYTES).unwrap_or_default();
+        let slots = (len / SLOT_BYTES as u64).saturating_sub(1);
+        let (Some(id), Ok(count)) = (published_store_id(header), u32::try_from(slots)) else {
+            return Self::create(storage, dir, store_id);
+        };
+        if id != store_id {
+            return Self::create(storage, dir, store_id);
+        }
+        file.reserve(len).map_err(|e| Error::io("reserve space in", &path, e))?;
+        let mut slots = Slots::new(count, false);
+        for (slot, content) in (0..count).zip(bytes.chunks(SLOT_BYTES).skip(1)) {
+            if content.iter().any(|&byte| byte != 0) {
+                slots.used.insert(slot);
+            }
+            if let Some(end) = content.get(..CONTENT_BYTES).and_then(PublishedEnd::decode)
+                && slots.free.remove(&slot)
+            {
+                slots.free.extend(slots.taken.insert(end.key(), slot));
+            }
+        }
+        Ok(Self { path, file, slots: Mutex::new(slots), writing: Mutex::new(()) })
+    }
+
     /// Begins the file anew, out of sight until [`reveal`](Self::reveal).
     pub(crate) fn create(storage: &dyn Storage, dir: &Path, store_id: u128) -> Result<Self> {
-        let path = dir.join("published");
+        let path = dir.join(NAME);
         let mut header = Vec::with_capacity(SLOT_BYTES);
         header.extend_from_slice(&MAGIC.to_be_bytes());
         header.extend_from_slice(&VERSION.to_be_bytes());
@@ -108,32 +165,81 @@ impl Published {
         let fresh = dir.join(FRESH);
         let created = storage.open(&fresh, OpenMode::Create).and_then(|file| {
             file.truncate(0)?;
-            file.reserve(SLOT_BYTES as u64 * (RESERVE_SLOTS + 1))?;
+            file.reserve(file_bytes(RESERVE_SLOTS))?;
             file.write(0, &header)?;
             Ok(file)
         });
         let file = created.map_err(|e| Error::io("create", &fresh, e))?;
-        Ok(Self { path, file, next_slot: AtomicU32::new(1), writing: Mutex::new(()) })
+        let slots = Mutex::new(Slots::new(RESERVE_SLOTS, true));
+        Ok(Self { path, file, slots, writing: Mutex::new(()) })
     }
 
-    /// Lets readers see the file in the place of that of an earlier writer: only when all partitions
-    /// are in it, so that none of them is missing for a moment.
-    pub(crate) fn reveal(&self, storage: &dyn Storage, dir: &Path) -> Result<()> {
-        let renamed = storage.rename(&dir.join(FRESH), &self.path);
-        renamed.map_err(|e| Error::io("rename", &self.path, e))
+    /// Lets readers see these partitions, and no others.
+    pub(crate) fn reveal(
+        &self,
+        storage: &dyn Storage,
+        dir: &Path,
+        ends: &[(PublishedSlot, PublishedEnd)],
+    ) -> Result<()> {
+        let mut slots = self.slots.lock();
+        let keys: BTreeSet<_> = ends.iter().map(|(_, end)| end.key()).collect();
+        let gone: Vec<_> = slots.taken.extract_if(.., |key, _| !keys.contains(key)).collect();
+        slots.free.extend(gone.into_iter().map(|(_, slot)| slot));
+        for (slot, end) in ends {
+            self.update(*slot, || *end);
+        }
+        for slot in std::mem::take(&mut slots.used).intersection(&slots.free).copied() {
+            let cleared = self.file.write(PublishedSlot(slot).position(), &[0; CONTENT_BYTES]);
+            cleared.map_err(|e| Error::io("write", &self.path, e))?;
+        }
+        slots.is_revealed = true;
+        if std::mem::replace(&mut slots.is_fresh, false) {
+            // Durable, so that the next writer need not make another one, for which a full disk
+            // may have no space.
+            self.file.sync().map_err(|e| Error::io("sync", &self.path, e))?;
+            // Only now that all partitions are in it, so that none is missing for a moment.
+            let renamed = storage.rename(&dir.join(FRESH), &self.path);
+            renamed.map_err(|e| Error::io("rename", &self.path, e))?;
+            storage.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))?;
+        }
+        Ok(())
     }
 
-    /// A place for one more partition, which begins with `end`. Partitions are added one at a time.
+    /// The place of a partition, which gets one if it has none.
     pub(crate) fn add(&self, end: &PublishedEnd) -> Result<PublishedSlot> {
-        let slot = PublishedSlot(self.next_slot.load(Ordering::Relaxed));
-        let slots = (u64::from(slot.0) + 1).next_multiple_of(RESERVE_SLOTS) + 1;
-        self.file
-            .reserve(slots * SLOT_BYTES as u64)
-            .map_err(|e| Error::io("reserve space in", &self.path, e))?;
-        // Taken only now: readers stop at the first slot that is empty.
-        self.next_slot.store(slot.0 + 1, Ordering::Relaxed);
-        self.update(slot, || *end);
+        let mut slots = self.slots.lock();
+        if let Some(slot) = slots.taken.get(&end.key()) {
+            return Ok(PublishedSlot(*slot));
+        }
+        self.grow(&mut slots, 1)?;
+        let slot = PublishedSlot(slots.free.pop_first().expect("there is one now"));
+        slots.taken.insert(end.key(), slot.0);
+        if slots.is_revealed {
+            self.update(slot, || *end);
+        }
         Ok(slot)
+    }
+
+    /// Sees to it that these partitions can all be added.
+    pub(crate) fn make_room(
+        &self,
+        partitions: impl Iterator<Item = (u64, PartitionId)>,
+    ) -> Result<()> {
+        let mut slots = self.slots.lock();
+        let new = partitions.filter(|key| !slots.taken.contains_key(key)).count();
+        self.grow(&mut slots, new)
+    }
+
+    fn grow(&self, slots: &mut Slots, free: usize) -> Result<()> {
+        while slots.free.len() < free {
+            let count = slots.count + RESERVE_SLOTS;
+            let reserved = self.file.reserve(file_bytes(count));
+            reserved.map_err(|e| Error::io("reserve space in", &self.path, e))?;
+            let new = slots.count..count;
+            slots.free.extend(new);
+            slots.count = count;
+        }
+        Ok(())
     }
 
     /// Publishes how far a partition goes now. `end` is asked for under a lock, so that of two who
@@ -141,13 +247,38 @@ impl Published {
     pub(crate) fn update(&self, slot: PublishedSlot, end: impl FnOnce() -> PublishedEnd) {
         let _writing = self.writing.lock();
         let end = end();
-        let position = u64::from(slot.0) * SLOT_BYTES as u64;
         // The space is there, so what can fail is the disk; the readers of other processes then
         // see a little less, and the log itself does not depend on this file.
-        if let Err(error) = self.file.write(position, &end.encode()) {
+        if let Err(error) = self.file.write(slot.position(), &end.encode()) {
             tracing::warn!(path = %self.path.display(), %error, "publication failed");
         }
     }
+}
+
+impl Slots {
+    /// Slots that are all free.
+    fn new(count: u32, is_fresh: bool) -> Self {
+        Self {
+            taken: BTreeMap::new(),
+            free: (0..count).collect(),
+            used: BTreeSet::new(),
+            count,
+            is_fresh,
+            is_revealed: false,
+        }
+    }
+}
+
+impl PublishedSlot {
+    /// Where it lies in the file, behind the header.
+    fn position(self) -> u64 {
+        file_bytes(self.0)
+    }
+}
+
+/// How long a file with that many slots is.
+fn file_bytes(slots: u32) -> u64 {
+    (u64::from(slots) + 1) * SLOT_BYTES as u64
 }
 
 /// The id of the store that the header is of; `None` if it is damaged.
@@ -167,7 +298,7 @@ pub(crate) fn read_published(
     dir: &Path,
     store_id: u128,
 ) -> Result<Vec<PublishedEnd>> {
-    let path = dir.join("published");
+    let path = dir.join(NAME);
     let failed = |e| Error::io("read", &path, e);
     let corrupt =
         |reason: &str| Error::CorruptFile { path: path.clone(), reason: reason.to_owned() };
@@ -186,11 +317,7 @@ pub(crate) fn read_published(
             Ok(bytes) if bytes.iter().all(|&byte| byte == 0) => Some(Ok(None)),
             Ok(bytes) => PublishedEnd::decode(&bytes).map(|end| Ok(Some(end))),
         });
-        match end.ok_or_else(|| corrupt("a slot's checksum does not match"))?? {
-            Some(end) => ends.push(end),
-            // Slots are taken in order: behind the first that never was there is nothing.
-            None => break,
-        }
+        ends.extend(end.ok_or_else(|| corrupt("a slot's checksum does not match"))??);
     }
     Ok(ends)
 }
@@ -217,11 +344,16 @@ mod tests {
         read_published(storage, Path::new(""), store_id).map_err(|error| error.to_string())
     }
 
+    fn reveal(published: &Published, storage: &MemoryStorage, ends: &[PublishedEnd]) {
+        let slots: Vec<_> = ends.iter().map(|e| (published.add(e).unwrap(), *e)).collect();
+        published.reveal(storage, Path::new(""), &slots).unwrap();
+    }
+
     #[test]
     fn readers_see_the_last_publication_of_every_partition() {
         let storage = MemoryStorage::new();
         let published = Published::create(&storage, Path::new(""), 9).unwrap();
-        published.reveal(&storage, Path::new("")).unwrap();
+        reveal(&published, &storage, &[]);
         let slots: Vec<_> = (0..200).map(|p| published.add(&end(p, 0)).unwrap()).collect();
         published.update(slots[150], || end(150, 12));
         let ends = read(&storage, 9).unwrap();
@@ -230,11 +362,29 @@ mod tests {
     }
 
     #[test]
+    fn the_next_writer_goes_on_in_place_and_forgets_what_is_gone() {
+        let storage = MemoryStorage::new();
+        let published = Published::create(&storage, Path::new(""), 9).unwrap();
+        reveal(&published, &storage, &[end(0, 5), end(1, 6), end(2, 7)]);
+        let next = Published::open(&storage, Path::new(""), 9).unwrap();
+        let slots = [end(2, 8), end(3, 1)].map(|end| (next.add(&end).unwrap(), end));
+        assert_eq!(read(&storage, 9).unwrap(), [end(0, 5), end(1, 6), end(2, 7)], "not yet");
+        next.reveal(&storage, Path::new(""), &slots).unwrap();
+        assert_eq!(slots[0].0.0, 2, "a partition keeps its slot");
+        assert_eq!(read(&storage, 9).unwrap(), [end(2, 8), end(3, 1)]);
+        let new = [end(4, 0), end(5, 0)].map(|end| next.add(&end).unwrap().0);
+        assert_eq!(new, [0, 1], "free slots are taken again");
+        // That of another store is none to go on with.
+        let other = Published::open(&storage, Path::new(""), 10).unwrap();
+        reveal(&other, &storage, &[end(0, 1)]);
+        assert_eq!(read(&storage, 10).unwrap(), [end(0, 1)]);
+    }
+
+    #[test]
     fn damage_and_other_stores_are_named() {
         let storage = MemoryStorage::new();
         let published = Published::create(&storage, Path::new(""), 9).unwrap();
-        published.reveal(&storage, Path::new("")).unwrap();
-        published.add(&end(0, 5)).unwrap();
+        reveal(&published, &storage, &[end(0, 5)]);
         assert!(read(&storage, 8).unwrap_err().contains("another store"));
         storage.open(Path::new("published"), OpenMode::Write).unwrap().write(70, &[1]).unwrap();
         assert!(read(&storage, 9).unwrap_err().contains("checksum"));

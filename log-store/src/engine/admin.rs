@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::checkpoint::checkpoint_growth;
 use crate::config::{Durability, TopicConfig};
 use crate::engine::checkpoints::Kind;
 use crate::engine::partition_files::{
@@ -38,6 +39,8 @@ impl Engine {
         }
         let id = {
             let mut side = writer.journal.lock();
+            let partitions = new.partitions as usize;
+            Self::make_room(&side, checkpoint_growth(partitions, partitions))?;
             side.next_topic_id += 1;
             side.next_topic_id - 1
         };
@@ -69,13 +72,14 @@ impl Engine {
             create_partition_files(storage, &partition_dir(&self.dir, topic_partition))?;
         }
         storage.sync_dir(&self.dir).map_err(|e| Error::io("sync", &self.dir, e))?;
-        file.write(storage, &self.dir, name)?;
         let mut partitions = Vec::with_capacity(all.len());
         for topic_partition in all {
             let published = &writer.published;
             let partition = new_partition(self, published, topic_partition, file.id, config)?;
             partitions.push(Arc::new(partition));
         }
+        // Last of all that may find the disk full: with its file the topic exists.
+        file.write(storage, &self.dir, name)?;
         Ok(Topic { name: name.clone(), id: file.id, config: Arc::clone(config), partitions })
     }
 
@@ -93,7 +97,8 @@ impl Engine {
         }
         let removals = self.offsets.removals(&topic.name);
         if !removals.is_empty() {
-            self.commit_offsets(&removals)?;
+            // What frees space must not fail for want of it.
+            writer.reserve.lend(|| self.commit_offsets(&removals))?;
         }
         if writer.durability != Durability::Sync {
             // No power cut may bring offsets back that were removed, now or before, once the topic

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::MutexGuard;
 
-use crate::checkpoint::{Checkpoint, PartitionMark, Redo};
+use crate::checkpoint::{Checkpoint, PartitionMark, Redo, checkpoint_growth};
 use crate::config::Durability;
 use crate::engine::state::{Engine, JournalSide, Writer};
 use crate::error::{Error, Result};
@@ -50,7 +50,7 @@ impl Engine {
             }
         }
         side.generation += 1;
-        side.checkpoints.write(&Checkpoint {
+        side.checkpoint_len = side.checkpoints.write(&Checkpoint {
             generation: side.generation,
             clean: matches!(kind, Kind::Close),
             redo: match writer.durability {
@@ -69,12 +69,25 @@ impl Engine {
         Ok(())
     }
 
+    /// Sees to it that the checkpoints may grow by so much, before what makes them grow begins.
+    pub(super) fn make_room(side: &JournalSide, growth: u64) -> Result<()> {
+        side.checkpoints.reserve(side.checkpoint_len + growth)
+    }
+
     /// A checkpoint now; what fails poisons the store.
     pub(crate) fn checkpoint_now(&self) -> Result<()> {
         let writer = self.writer("checkpoint")?;
         writer.check("checkpoint")?;
         let mut side = writer.journal.lock();
         self.checkpoint(writer, &mut side, Kind::Plain).map_err(|error| writer.poison(&error))
+    }
+
+    /// Lets readers in other processes see what this one has opened.
+    pub(super) fn reveal(&self) -> Result<()> {
+        let topics = self.topics();
+        let partitions = topics.iter().flat_map(|topic| &topic.partitions);
+        let ends: Vec<_> = partitions.filter_map(|p| Some((p.slot?, p.published_end()))).collect();
+        self.writer("open")?.published.reveal(&*self.storage, &self.dir, &ends)
     }
 
     /// Counts bytes that went past the journal, and sees to a checkpoint when it is due.
@@ -105,7 +118,8 @@ impl Engine {
         // Batches of this partition may be on their way; no new ones come, we hold its lock.
         self.drain(writer)?;
         let mut side = writer.journal.lock();
-        // First the new segment: if the disk is full, all is as it was.
+        // First the space: if the disk is full, all is as it was.
+        Self::make_room(&side, checkpoint_growth(0, 1))?;
         let active = self.create_segment(writer, partition, appender)?;
         let rolled = self.seal(writer, partition, appender, active, &mut side);
         rolled.map_err(|error| writer.poison(&error))

@@ -1,4 +1,5 @@
 //! The log at work: appends, the group commit, checkpoints, recovery and the topics.
+mod reserve;
 mod recovery;
 mod state;
 mod checkpoints;
@@ -26,5 +27,6 @@ pub(crate) use open::{create_or_open, lock_store};
 pub(crate) use opening::{EngineConfig, journal_path};
 pub(crate) use partition_files::empty_mark;
 pub use recovery::{RecoveryReport, TornTail};
+pub(crate) use reserve::RESERVE_NAME;
 pub(crate) use state::{Engine, Writer};
 pub(crate) use view::open_read_only;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::RwLock;
 
 use crate::batch::Place;
-use crate::checkpoint::{Checkpoint, CheckpointFiles, Redo};
+use crate::checkpoint::{Checkpoint, CheckpointFiles, Redo, checkpoint_growth};
 use crate::clock::Clock;
 use crate::config::{Durability, TopicConfig};
 use crate::engine::partition_files::{
@@ -15,6 +15,7 @@ use crate::engine::partition_files::{
     remove_segments, remove_topic_folders, remove_unknown_segments,
 };
 use crate::engine::recovery::{Recovering, RecoveryReport, apply, ends_after};
+use crate::engine::reserve::Reserve;
 use crate::engine::state::{Engine, JournalSide, Side, Writer, WriterParts};
 use crate::error::{Error, Result};
 use crate::group::{Coordinator, OffsetsCache};
@@ -38,6 +39,8 @@ pub(crate) struct EngineConfig {
     pub(crate) compaction_bytes_max: usize,
     pub(crate) create: bool,
 }
+
+type OpenedTopic = (TopicName, u64, Arc<TopicConfig>, Vec<OpenedPartition>);
 
 type TopicFiles = BTreeMap<TopicName, TopicFile>;
 
@@ -79,9 +82,11 @@ impl Opening<'_> {
             opened.push((name.clone(), file.id, topic_config, partitions));
         }
         let mut report = RecoveryReport { clean: self.checkpoint.clean, ..Default::default() };
-        let journal = self.recover(&opened, &mut report)?;
+        let reserve = Reserve::open(storage, &config.dir)?;
+        let journal = self.recover(&opened, &reserve, &mut report)?;
         let epoch = self.checkpoint.epoch + u32::from(!self.checkpoint.clean);
-        let published = Published::create(storage, &config.dir, self.store_id)?;
+        let checkpoint_len = self.checkpoint.encode().len() as u64;
+        let published = self.secure_space(&opened, &checkpoints, checkpoint_len, &reserve)?;
         let mut open = BTreeMap::new();
         for (name, id, topic_config, partitions) in opened {
             let partitions = partitions
@@ -104,10 +109,12 @@ impl Opening<'_> {
                 durability: config.durability,
                 recovery: report,
                 published,
+                reserve,
                 journal: JournalSide {
                     journal,
                     entry: EntryWriter::default(),
                     checkpoints,
+                    checkpoint_len,
                     generation: self.checkpoint.generation,
                     epoch,
                     boot_id: storage.boot_id().unwrap_or_default(),
@@ -118,12 +125,38 @@ impl Opening<'_> {
                 lock,
             }))),
         };
+        self.finish(&engine, &files, &deleted)?;
+        Ok(engine)
+    }
+
+    /// Makes what was opened durable, and then visible.
+    fn finish(&self, engine: &Engine, files: &TopicFiles, deleted: &TopicFiles) -> Result<()> {
         // Before anything is visible: a second crash finds what this recovery has made.
         engine.checkpoint_now()?;
-        engine.writer("open")?.published.reveal(storage, &config.dir)?;
-        self.finish_deletions(&files, &deleted)?;
-        engine.load_offsets()?;
-        Ok(engine)
+        engine.reveal()?;
+        self.finish_deletions(files, deleted)?;
+        engine.writer("open")?.reserve.keep(&*self.config.storage)?;
+        engine.load_offsets()
+    }
+
+    /// Secures what the files of the store itself may need until it is open.
+    fn secure_space(
+        &self,
+        opened: &[OpenedTopic],
+        checkpoints: &CheckpointFiles,
+        checkpoint_len: u64,
+        reserve: &Reserve,
+    ) -> Result<Published> {
+        let partitions = || opened.iter().flat_map(|(.., partitions)| partitions);
+        let new = partitions().count().saturating_sub(self.checkpoint.partitions.len());
+        let growth = checkpoint_growth(new, new);
+        reserve.lend(|| checkpoints.reserve(checkpoint_len + growth))?;
+        let config = self.config;
+        let open = || Published::open(&*config.storage, &config.dir, self.store_id);
+        let published = reserve.lend(open)?;
+        let keys = || partitions().map(|p| (p.place.topic_id, p.place.partition));
+        reserve.lend(|| published.make_room(keys()))?;
+        Ok(published)
     }
 
     /// Whether the files are as the close has left them that the checkpoint speaks of. If they are
@@ -280,7 +313,8 @@ impl Opening<'_> {
     /// Brings the active segments to what was acknowledged.
     fn recover(
         &self,
-        opened: &[(TopicName, u64, Arc<TopicConfig>, Vec<OpenedPartition>)],
+        opened: &[OpenedTopic],
+        reserve: &Reserve,
         report: &mut RecoveryReport,
     ) -> Result<Journal> {
         let config = self.config;
@@ -331,14 +365,14 @@ impl Opening<'_> {
                     }
                 }
                 recovering.values().try_for_each(Recovering::cut)?;
-                apply(&replay, &recovering, report)?;
+                apply(&replay, &recovering, reserve, report)?;
             }
             // The page cache has survived: all that was written is there, but for a torn end.
             (Redo::Segments, true) => {
                 for partition in recovering.values() {
                     partition.keep_whole_batches(report)?;
                 }
-                apply(&replay, &recovering, report)?;
+                apply(&replay, &recovering, reserve, report)?;
             }
             // Nobody knows what of the page cache reached the disk: the checkpoint did.
             (Redo::Segments, false) => recovering.values().try_for_each(Recovering::cut)?,

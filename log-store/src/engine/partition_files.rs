@@ -33,8 +33,10 @@ pub(crate) fn empty_mark(topic_id: u64, partition: PartitionId) -> PartitionMark
 /// never came to be is removed.
 pub(super) fn create_partition_files(storage: &dyn Storage, dir: &Path) -> Result<()> {
     storage.create_dir(dir).map_err(|e| Error::io("create", dir, e))?;
-    remove_unknown_segments(storage, dir, &[])?;
-    Segment::open(storage, dir, &SegmentSpec::empty(Offset::ZERO), OpenMode::Create, 0)?;
+    let empty = SegmentSpec::empty(Offset::ZERO);
+    // The first segment is emptied and not made anew: an open on a full disk can do that.
+    remove_unknown_segments(storage, dir, &[empty.id])?;
+    Segment::open(storage, dir, &empty, OpenMode::Create, 0)?.trim()?;
     storage.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))
 }
 

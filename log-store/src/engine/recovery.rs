@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::batch::{BatchHeader, Place};
+use crate::engine::reserve::Reserve;
 use crate::error::{Error, Result};
 use crate::journal::{JournaledBatch, Replay};
 use crate::segment::{Publication, Segment, SegmentEnd, scan};
@@ -47,9 +48,9 @@ pub(super) struct Recovering {
 }
 
 impl Recovering {
-    /// Cuts the segment back to the recovery point: what follows comes from the journal.
+    /// Takes the segment back to the recovery point: what follows comes from the journal.
     pub(super) fn cut(&self) -> Result<()> {
-        self.segment.trim()
+        self.segment.wipe()
     }
 
     /// How far whole batches go, the recovery point included.
@@ -73,7 +74,7 @@ impl Recovering {
                 bytes: found.torn_bytes,
             });
         }
-        self.segment.trim()
+        self.segment.wipe()
     }
 
     /// What a journaled batch is to this segment.
@@ -88,7 +89,7 @@ impl Recovering {
         }
     }
 
-    fn append(&self, header: &BatchHeader, bytes: &[u8]) -> Result<()> {
+    fn append(&self, header: &BatchHeader, bytes: &[u8], reserve: &Reserve) -> Result<()> {
         let begin = self.segment.end();
         let end = u32::try_from(header.next_offset() - self.segment.base()).ok();
         let position = u32::try_from(bytes.len()).ok().and_then(|l| begin.position.checked_add(l));
@@ -96,7 +97,7 @@ impl Recovering {
             return Err(self.corrupt("a journaled batch does not fit its segment"));
         };
         let end = SegmentEnd { relative_offset, position };
-        self.segment.reserve(position, self.segment_bytes)?;
+        reserve.lend(|| self.segment.reserve(position, self.segment_bytes))?;
         self.segment.write(begin.position, bytes)?;
         let max_timestamp = header.max_timestamp;
         let append_time = self.now;
@@ -126,6 +127,7 @@ enum Judgement {
 pub(super) fn apply(
     replay: &Replay,
     partitions: &BTreeMap<(u64, PartitionId), Recovering>,
+    reserve: &Reserve,
     report: &mut RecoveryReport,
 ) -> Result<()> {
     report.journal_entries = replay.len();
@@ -136,7 +138,7 @@ pub(super) fn apply(
             if let Judgement::Gap = recovering.judge(&header) {
                 return Err(recovering.corrupt("a journal entry leaves a gap"));
             }
-            recovering.append(&header, bytes)?;
+            recovering.append(&header, bytes, reserve)?;
             report.batches_applied += 1;
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::state::{Engine, Writer};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::partition::Partition;
 use crate::retention::{RetainedSegment, expired, is_expired};
 use crate::segment::Segment;
@@ -29,11 +29,33 @@ impl Engine {
                 dropped += self.retain(writer, partition, now)?;
             }
         }
+        let kept = writer.reserve.keep(&*self.storage);
+        kept.map_err(|error| writer.poison_after_sync(error))?;
         Ok(dropped)
     }
 
     fn retain(&self, writer: &Writer, partition: &Partition, now: Timestamp) -> Result<usize> {
-        self.seal_if_expired(writer, partition, now)?;
+        match self.seal_if_expired(writer, partition, now) {
+            // There may be room for it once other segments are gone.
+            Err(Error::DiskFull { .. }) => {
+                let dropped = self.drop_expired(writer, partition, now)?;
+                match self.seal_if_expired(writer, partition, now) {
+                    Err(Error::DiskFull { .. }) => Ok(dropped),
+                    sealed => sealed
+                        .and_then(|()| self.drop_expired(writer, partition, now))
+                        .map(|more| dropped + more),
+                }
+            }
+            sealed => sealed.and_then(|()| self.drop_expired(writer, partition, now)),
+        }
+    }
+
+    fn drop_expired(
+        &self,
+        writer: &Writer,
+        partition: &Partition,
+        now: Timestamp,
+    ) -> Result<usize> {
         let mut segments = partition.segments();
         let Some(active) = segments.pop() else { return Ok(0) };
         let retained: Vec<_> = segments.iter().map(facts).collect();
@@ -69,7 +91,7 @@ impl Engine {
             && partition.config.delete
             && is_expired(&active, now, &partition.config)
         {
-            self.roll(writer, partition, &mut appender)?;
+            writer.reserve.lend(|| self.roll(writer, partition, &mut appender))?;
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use crate::checkpoint::CheckpointFiles;
 use crate::clock::Clock;
 use crate::config::Durability;
 use crate::engine::recovery::RecoveryReport;
+use crate::engine::reserve::Reserve;
 use crate::error::{Error, Result};
 use crate::group::{Coordinator, OffsetsCache};
 use crate::journal::{EntryWriter, Journal};
@@ -55,6 +56,7 @@ pub(crate) struct Writer {
     pub(crate) durability: Durability,
     pub(crate) recovery: RecoveryReport,
     pub(super) published: Published,
+    pub(super) reserve: Reserve,
     /// Held while topics are created or deleted.
     pub(super) admin: Mutex<()>,
     pub(super) queue: Mutex<CommitQueue>,
@@ -101,6 +103,8 @@ pub(super) struct JournalSide {
     pub(super) journal: Journal,
     pub(super) entry: EntryWriter,
     pub(super) checkpoints: CheckpointFiles,
+    /// How long the last one is.
+    pub(super) checkpoint_len: u64,
     pub(super) generation: u64,
     pub(super) epoch: u32,
     pub(super) boot_id: String,
@@ -131,6 +135,7 @@ pub(super) struct WriterParts {
     pub(super) durability: Durability,
     pub(super) recovery: RecoveryReport,
     pub(super) published: Published,
+    pub(super) reserve: Reserve,
     pub(super) journal: JournalSide,
     pub(super) checkpoint_bytes: u64,
     pub(super) compaction_bytes_max: usize,
@@ -144,6 +149,7 @@ impl Writer {
             durability: parts.durability,
             recovery: parts.recovery,
             published: parts.published,
+            reserve: parts.reserve,
             admin: Mutex::new(()),
             queue: Mutex::new(CommitQueue::default()),
             committed: Condvar::new(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::Checkpoint;
-use crate::engine::{STORE_FILE_BYTES, STORE_FILE_COPY, journal_path, parse_copy};
+use crate::engine::{RESERVE_NAME, STORE_FILE_BYTES, STORE_FILE_COPY, journal_path, parse_copy};
 use crate::error::{Error, Result};
 use crate::inspect::report::{Finding, Severity};
 use crate::inspect::source::{Source, finding, name};
@@ -15,7 +15,7 @@ use crate::types::TopicName;
 /// The names of the two checkpoints, in the order of their slots.
 pub(super) const CHECKPOINTS: [&str; 2] = ["checkpoint.0", "checkpoint.1"];
 /// Files of the store's folder that are there or may be.
-const KNOWN: [&str; 4] = ["store", "store.lock", "published", "journal"];
+const KNOWN: [&str; 5] = ["store", "store.lock", "published", "journal", RESERVE_NAME];
 /// What a file is called until it is whole.
 const UNFINISHED: [&str; 2] = ["store.new", "published.new"];
 

@@ -216,18 +216,20 @@ impl Repairer<'_> {
         let id = self.survey.image.store_id.expect("a plan without an id is beyond repair");
         let published = Published::create(self.source.storage, self.source.dir, id)?;
         let marks = self.survey.checkpoint.iter().flat_map(|checkpoint| &checkpoint.partitions);
+        let mut ends = Vec::new();
         for mark in marks {
             let active = mark.segments.last().copied();
             let active = active.unwrap_or(SegmentSpec::empty(Offset::ZERO));
-            published.add(&PublishedEnd {
+            let end = PublishedEnd {
                 topic_id: mark.topic_id,
                 partition: mark.partition,
                 start: mark.start,
                 segment_base: active.id.base,
                 segment_end: active.end,
-            })?;
+            };
+            ends.push((published.add(&end)?, end));
         }
-        published.reveal(self.source.storage, self.source.dir)
+        published.reveal(self.source.storage, self.source.dir, &ends)
     }
 
     fn write_checkpoints(&self) -> Result<()> {

@@ -19,6 +19,9 @@ const RESERVE_BYTES_MIN: u64 = 64 << 10;
 /// The largest step by which a segment's space grows.
 const RESERVE_BYTES_MAX: u64 = 16 << 20;
 
+/// How much is looked at in one step when space is wiped.
+const WIPE_BYTES: usize = 64 << 10;
+
 /// No end of a segment: what was synced is not known.
 const NOT_SYNCED: u64 = u64::MAX;
 
@@ -233,6 +236,25 @@ impl Segment {
             self.synced.store(NOT_SYNCED, Ordering::Release);
         }
         Ok(())
+    }
+
+    /// Fills what lies beyond the published end with zeros and keeps the space, so that a recovery
+    /// needs none: what the journal brings back had its place there before.
+    pub(crate) fn wipe(&self) -> Result<()> {
+        let (begin, len) = (u64::from(self.end().position), self.file_len()?);
+        for position in (begin..len).step_by(WIPE_BYTES) {
+            let piece = usize::try_from(len - position).map_or(WIPE_BYTES, |l| l.min(WIPE_BYTES));
+            let bytes = self.file.read(position, piece);
+            let bytes = bytes.map_err(|e| Error::io("read", &self.path, e))?;
+            if bytes.iter().any(|&byte| byte != 0) {
+                let zeros = vec![0; piece];
+                let wiped = self.file.write(position, &zeros);
+                wiped.map_err(|e| Error::io("write", &self.path, e))?;
+                // The zeros are to be durable before anything is written over them.
+                self.synced.store(NOT_SYNCED, Ordering::Release);
+            }
+        }
+        self.file.reserve(len).map_err(|e| Error::io("reserve space in", &self.path, e))
     }
 
     /// Writes the index beside the segment. It is a cache, so nothing waits for it to be durable,

@@ -1,7 +1,7 @@
 //! The real file system.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,6 +15,9 @@ use crate::storage::map::{WriteMap, map_read};
 
 /// Writes up to this size go through the mapping; larger ones are as fast by a system call.
 const MAPPED_WRITE_BYTES_MAX: usize = 4096;
+
+/// How long the note in a lock file is, filled up with blanks.
+const HOLDER_BYTES: usize = 64;
 
 /// How records are read from segment files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -101,14 +104,11 @@ impl Storage for FileStorage {
             .open(path)?;
         match file.try_lock() {
             Ok(()) => {
-                file.set_len(0)?;
-                file.write_all(holder.as_bytes())?;
+                note_holder(&file, holder)?;
                 Ok(Box::new(FileLock { _file: file }))
             }
             Err(fs::TryLockError::WouldBlock) => {
-                let mut other = String::new();
-                file.read_to_string(&mut other)?;
-                Err(io::Error::new(io::ErrorKind::WouldBlock, other))
+                Err(io::Error::new(io::ErrorKind::WouldBlock, read_holder(&mut file)?))
             }
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
@@ -131,11 +131,7 @@ impl Storage for FileStorage {
         // Shared, and given back at once: it only tells whether somebody has it for himself.
         match file.try_lock_shared() {
             Ok(()) => Ok(None),
-            Err(fs::TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                file.read_to_string(&mut holder)?;
-                Ok(Some(holder))
-            }
+            Err(fs::TryLockError::WouldBlock) => read_holder(&mut file).map(Some),
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
     }
@@ -144,6 +140,26 @@ impl Storage for FileStorage {
         let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
         Some(id.trim().to_owned())
     }
+}
+
+/// Notes who has the lock, over the note of the one before: that takes no space on a full disk.
+fn note_holder(file: &File, holder: &str) -> io::Result<()> {
+    let note = format!("{holder:<HOLDER_BYTES$}");
+    match file.write_all_at(note.as_bytes(), 0) {
+        // The note is for people; whoever has the lock has it without one.
+        Err(error) if is_full(&error) => Ok(()),
+        noted => noted,
+    }
+}
+
+fn read_holder(file: &mut File) -> io::Result<String> {
+    let mut holder = String::new();
+    file.read_to_string(&mut holder)?;
+    Ok(holder.trim_end().to_owned())
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// The system drops the lock with the file, also when the process is killed.
@@ -215,9 +231,11 @@ impl StorageFile for DirectoryFile {
     }
 
     fn reserve(&self, len: u64) -> io::Result<()> {
-        if self.reserved.load(Ordering::Acquire) >= len {
+        let reserved = self.reserved.load(Ordering::Acquire);
+        if reserved >= len && self.write_map.read().is_some() {
             return Ok(());
         }
+        let len = len.max(reserved);
         match rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), 0, len) {
             Ok(()) => {
                 *self.write_map.write() = Some(WriteMap::new(&self.file, to_index(len)?)?);
@@ -229,6 +247,9 @@ impl StorageFile for DirectoryFile {
                     self.file.set_len(len)?;
                 }
             }
+            // It has the length already, but not every system confirms that on a full disk; without
+            // that it is written by system calls only.
+            Err(rustix::io::Errno::NOSPC) if len == reserved => {}
             Err(error) => return Err(error.into()),
         }
         self.reserved.store(len, Ordering::Release);

@@ -6,6 +6,8 @@ use std::path::{Component, Path};
 
 /// What a disk writes whole.
 const SECTOR_BYTES: usize = 512;
+/// What a name takes.
+const NAME_BYTES: u64 = 4096;
 
 /// How a machine stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +89,11 @@ impl Disk {
         self.free = free;
     }
 
+    /// For how many more bytes there is space; none for any number.
+    pub(super) fn free_bytes(&self) -> Option<u64> {
+        self.free
+    }
+
     /// The file of that name.
     pub(super) fn file(&self, path: &Path) -> Option<usize> {
         match self.names.get(&self.name(path).ok()?) {
@@ -109,6 +116,7 @@ impl Disk {
 
     pub(super) fn create_file(&mut self, path: &Path) -> io::Result<usize> {
         let name = self.name(path)?;
+        self.take(NAME_BYTES)?;
         self.inodes.push(Inode::default());
         let inode = self.inodes.len() - 1;
         self.change_name(NameChange::Add(name, Node::File(inode)));
@@ -122,6 +130,7 @@ impl Disk {
         for dir in dirs {
             if self.dir(dir).is_none() {
                 let name = self.name(dir)?;
+                self.take(NAME_BYTES)?;
                 self.dirs += 1;
                 let node = Node::Dir(self.dirs);
                 self.change_name(NameChange::Add(name, node));
@@ -133,15 +142,16 @@ impl Disk {
     pub(super) fn remove(&mut self, path: &Path) -> io::Result<()> {
         let inode = self.file(path).ok_or(io::ErrorKind::NotFound)?;
         let name = self.name(path)?;
-        if let Some(free) = &mut self.free {
-            *free += self.inodes.get(inode).map_or(0, |inode| inode.bytes.len() as u64);
-        }
+        self.give_back(Node::File(inode));
         self.change_name(NameChange::Remove(name));
         Ok(())
     }
 
     pub(super) fn remove_dir(&mut self, path: &Path) -> io::Result<()> {
         let name = self.name(path)?;
+        if let Some(node) = self.names.get(&name).copied() {
+            self.give_back(node);
+        }
         self.change_name(NameChange::Remove(name));
         Ok(())
     }
@@ -150,6 +160,9 @@ impl Disk {
         let (from, to) = (self.name(from)?, self.name(to)?);
         if !self.names.contains_key(&from) {
             return Err(io::ErrorKind::NotFound.into());
+        }
+        if let Some(node) = self.names.get(&to).copied() {
+            self.give_back(node);
         }
         self.change_name(NameChange::Rename(from, to));
         Ok(())
@@ -168,7 +181,8 @@ impl Disk {
     }
 
     pub(super) fn write(&mut self, inode: usize, position: usize, bytes: &[u8]) -> io::Result<()> {
-        self.take_space(inode, position + bytes.len())?;
+        let end = (position + bytes.len()).max(self.bytes(inode).len());
+        self.take_space(inode, end)?;
         let inode = self.inode(inode);
         put(&mut inode.bytes, position, bytes);
         inode.pending.push(Change::Write(position, bytes.to_vec()));
@@ -201,10 +215,30 @@ impl Disk {
     /// Takes the space for a file of that length, or gives it back.
     fn take_space(&mut self, inode: usize, len: usize) -> io::Result<()> {
         let (before, after) = (self.bytes(inode).len() as u64, len as u64);
-        let Some(free) = &mut self.free else { return Ok(()) };
-        *free =
-            (*free + before).checked_sub(after.max(before)).ok_or(io::ErrorKind::StorageFull)?;
+        self.take(after.saturating_sub(before))?;
+        self.free = self.free.map(|free| free + before.saturating_sub(after));
         Ok(())
+    }
+
+    fn take(&mut self, bytes: u64) -> io::Result<()> {
+        if let Some(free) = &mut self.free {
+            *free = free.checked_sub(bytes).ok_or(io::ErrorKind::StorageFull)?;
+        }
+        Ok(())
+    }
+
+    /// Gives back what a name takes that goes, with all that is behind it.
+    fn give_back(&mut self, node: Node) {
+        let bytes = match node {
+            Node::File(inode) => self.bytes(inode).len() as u64,
+            Node::Dir(dir) => {
+                let inside = self.names.iter().filter(|((parent, _), _)| *parent == dir);
+                let nodes: Vec<Node> = inside.map(|(_, node)| *node).collect();
+                nodes.into_iter().for_each(|node| self.give_back(node));
+                0
+            }
+        };
+        self.free = self.free.map(|free| free + bytes + NAME_BYTES);
     }
 
     /// The folder that a path names.

@@ -64,10 +64,16 @@ impl SimulatedStorage {
         self.state.lock().befallen
     }
 
-    /// Says for how many more bytes there is space; none for any number. Files that are removed or
-    /// cut give theirs back.
+    /// Says for how many more bytes there is space; none for any number. A new name takes 4 KiB.
+    /// Files that are removed or cut give theirs back.
     pub fn set_free_bytes(&self, free: Option<u64>) {
         self.state.lock().disk.set_free_bytes(free);
+    }
+
+    /// For how many more bytes there is space; none for any number.
+    #[must_use]
+    pub fn free_bytes(&self) -> Option<u64> {
+        self.state.lock().disk.free_bytes()
     }
 
     /// What the next process finds. `choose(n)` gives a number below `n`, each time another one.
