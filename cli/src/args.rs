@@ -52,7 +52,7 @@ pub(crate) enum Format {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Create, list and describe topics.
+    /// Create, list, describe, alter and delete topics.
     #[command(subcommand)]
     Topic(TopicCommand),
     /// List and describe consumer groups, reset their offsets, delete them.
@@ -79,6 +79,13 @@ pub(crate) enum TopicCommand {
     List(TopicListArgs),
     /// Show a topic's configs and the offsets of its partitions.
     Describe(TopicDescribeArgs),
+    /// Change configs of a topic, or give it more partitions.
+    ///
+    /// Records stay in the partitions that they are in; with more partitions, keys may go to others
+    /// from then on.
+    Alter(TopicAlterArgs),
+    /// Delete a topic with its records and the offsets that groups have committed for it.
+    Delete(TopicDeleteArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -240,6 +247,37 @@ pub(crate) struct TopicListArgs {
 pub(crate) struct TopicDescribeArgs {
     /// The topic.
     pub(crate) topic: String,
+    /// All configs, those included that have their default.
+    #[arg(short, long)]
+    pub(crate) all: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("change").required(true).multiple(true))]
+pub(crate) struct TopicAlterArgs {
+    /// The topic.
+    pub(crate) topic: String,
+    /// How many partitions it is to have, which is more than it has.
+    #[arg(short, long, group = "change", value_name = "N")]
+    pub(crate) partitions: Option<u32>,
+    /// Configs to set; a value with commas stands in square brackets. May be repeated.
+    #[arg(long = "add-config", group = "change", value_name = "KEY=VALUE,...", value_parser = parse_pairs)]
+    pub(crate) add_configs: Vec<Pairs>,
+    /// Configs that are to have their defaults again; may be repeated.
+    #[arg(long = "delete-config", group = "change", value_name = "KEY,...", value_delimiter = ',')]
+    pub(crate) delete_configs: Vec<String>,
+}
+
+/// Pairs of keys and values.
+pub(crate) type Pairs = Box<[(String, String)]>;
+
+#[derive(Debug, Args)]
+pub(crate) struct TopicDeleteArgs {
+    /// The topic.
+    pub(crate) topic: String,
+    /// Do nothing if there is no such topic.
+    #[arg(long)]
+    pub(crate) if_exists: bool,
 }
 
 #[derive(Debug, Args)]
@@ -292,6 +330,28 @@ pub(crate) struct ConsumeArgs {
     /// Wait for more at the end, until Ctrl-C.
     #[arg(long)]
     pub(crate) follow: bool,
+}
+
+/// `key=value,key=[value,value]`, as in Kafka's tools.
+fn parse_pairs(text: &str) -> Result<Pairs, String> {
+    let mut pairs = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let bracket =
+            rest.find("=[").filter(|at| !rest.get(..*at).is_some_and(|k| k.contains(',')));
+        let (pair, after) = match bracket {
+            Some(_) => rest.split_once(']').ok_or_else(|| format!("{rest:?} has no closing ]"))?,
+            None => rest.split_at(rest.find(',').unwrap_or(rest.len())),
+        };
+        pairs.push(parse_pair(&pair.replacen("=[", "=", 1))?);
+        rest = match after.strip_prefix(',') {
+            None if !after.is_empty() => {
+                return Err(format!("a comma is missing before {after:?}"));
+            }
+            stripped => stripped.unwrap_or_default(),
+        };
+    }
+    Ok(pairs.into())
 }
 
 fn parse_pair(text: &str) -> Result<(String, String), String> {

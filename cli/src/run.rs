@@ -43,6 +43,8 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Topic(TopicCommand::Create(args)) => topic::create(dir, args)?,
         Command::Topic(TopicCommand::List(args)) => topic::list(dir, args, &mut output)?,
         Command::Topic(TopicCommand::Describe(args)) => topic::describe(dir, args, &mut output)?,
+        Command::Topic(TopicCommand::Alter(args)) => topic::alter(dir, args)?,
+        Command::Topic(TopicCommand::Delete(args)) => topic::delete(dir, args)?,
         Command::Group(GroupCommand::List) => group::list(dir, &mut output)?,
         Command::Group(GroupCommand::Describe(args)) => group::describe(dir, args, &mut output)?,
         Command::Group(GroupCommand::Reset(args)) => group::reset(dir, args, &mut output)?,

@@ -387,3 +387,62 @@ fn help_and_version_are_data() {
     assert_eq!(version, format!("headwater {}\n", env!("CARGO_PKG_VERSION")));
     assert!(!Path::new(&folder.path()).exists());
 }
+
+#[test]
+fn topic_alter_changes_configs_and_adds_partitions() {
+    let folder = Folder::with_topic(2);
+    let ended = folder.run(&[
+        "topic",
+        "alter",
+        "t",
+        "--add-config",
+        "cleanup.policy=[compact,delete],segment.bytes=2048",
+        "--add-config",
+        "retention.ms=5000",
+        "-p",
+        "3",
+    ]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let said = "changed 3 configs of topic t\ntopic t has 3 partitions\n";
+    assert_eq!(ended.stderr, said);
+    folder.done(&["topic", "alter", "t", "--delete-config", "retention.ms,segment.ms"]);
+    let topic: Value =
+        serde_json::from_str(&folder.done(&["topic", "describe", "t", "-o", "json"])).unwrap();
+    assert_eq!(topic["partitions"], 3);
+    let configs = json!({"cleanup.policy": "compact,delete", "segment.bytes": "2048"});
+    assert_eq!(topic["configs"], configs);
+    let all = folder.done(&["topic", "describe", "t", "--all"]);
+    let all: Vec<Vec<&str>> = all.lines().map(|line| line.split_whitespace().collect()).collect();
+    for row in [["segment.bytes", "2048"], ["retention.ms", "604800000"]] {
+        assert!(all.contains(&row.to_vec()), "{row:?}: {all:?}");
+    }
+}
+
+#[test]
+fn topic_alter_refuses_with_a_reason_and_changes_nothing() {
+    let folder = Folder::with_topic(2);
+    for (args, code, message) in [
+        (&["-p", "1"][..], 1, "cannot be taken away"),
+        (&["-p", "2"], 1, "the topic has 2 already"),
+        (&["--add-config", "min.insync.replicas=2,segment.bytes=2048"], 1, "no replicas"),
+        (&["--delete-config", "no.such.key"], 1, "no such topic config"),
+        (&["--add-config", "a=[b"], 2, "no closing ]"),
+        (&["--add-config", "a=[b]c=d"], 2, "a comma is missing"),
+        (&[], 2, "required"),
+    ] {
+        folder.fails(&[&["topic", "alter", "t"][..], args].concat(), code, &[message]);
+    }
+    folder.fails(&["topic", "alter", "u", "-p", "5"], 1, &["topic u does not exist"]);
+    let topic: Value =
+        serde_json::from_str(&folder.done(&["topic", "describe", "t", "-o", "json"])).unwrap();
+    assert_eq!((&topic["partitions"], &topic["configs"]), (&json!(2), &json!({})));
+}
+
+#[test]
+fn topic_delete_deletes_once() {
+    let folder = Folder::with_topic(1);
+    assert_eq!(folder.run(&["topic", "delete", "t"]).stderr, "deleted topic t\n");
+    assert_eq!(folder.done(&["topic", "list", "-o", "json"]).trim(), "[]");
+    folder.fails(&["topic", "delete", "t"], 1, &["topic t does not exist"]);
+    folder.done(&["topic", "delete", "t", "--if-exists"]);
+}

@@ -18,14 +18,14 @@ const MAGIC: u32 = 0x4857_4350;
 const VERSION: u16 = 1;
 /// Checkpoint files grow in steps of this.
 const RESERVE_BYTES: u64 = 64 << 10;
-/// In place of the time of a compaction that never was.
+/// In place of the time of what never was.
 const NEVER: i64 = i64::MAX;
 /// Bytes before the content: magic, version, content length.
 const PREFIX_BYTES: usize = 10;
 /// What a partition takes, its segments left out.
 const PARTITION_BYTES: u64 = 24;
 /// What a segment takes.
-const SEGMENT_BYTES: u64 = 36;
+const SEGMENT_BYTES: u64 = 44;
 /// What is reserved beyond the needs that are known: for a longer boot id.
 const HEADROOM_BYTES: u64 = 1 << 10;
 
@@ -102,6 +102,8 @@ impl Checkpoint {
                 content.extend_from_slice(&segment.id.base.value().to_be_bytes());
                 content.extend_from_slice(&segment.id.revision.to_be_bytes());
                 content.extend_from_slice(&segment.end.pack().to_be_bytes());
+                let first_ms = segment.first_append_time.map_or(NEVER, Timestamp::as_millis);
+                content.extend_from_slice(&first_ms.to_be_bytes());
                 content.extend_from_slice(&segment.append_time.as_millis().to_be_bytes());
                 content.extend_from_slice(&clean_since_ms.to_be_bytes());
             }
@@ -184,12 +186,17 @@ fn decode_partition(fields: &mut Fields<'_>) -> Option<PartitionMark> {
     for _ in 0..fields.u32()? {
         let id = SegmentId { base: Offset::new(fields.u64()?), revision: fields.u32()? };
         let end = SegmentEnd::unpack(fields.u64()?);
+        let first_append_time = optional_time(fields)?;
         let append_time = Timestamp::from_millis(fields.i64()?);
-        let clean_since = Some(fields.i64()?).filter(|millis| *millis != NEVER);
-        let clean_since = clean_since.map(Timestamp::from_millis);
-        segments.push(SegmentSpec { id, end, append_time, clean_since });
+        let clean_since = optional_time(fields)?;
+        segments.push(SegmentSpec { id, end, first_append_time, append_time, clean_since });
     }
     (!segments.is_empty()).then_some(PartitionMark { topic_id, partition, start, segments })
+}
+
+fn optional_time(fields: &mut Fields<'_>) -> Option<Option<Timestamp>> {
+    let millis = fields.i64()?;
+    Some((millis != NEVER).then_some(Timestamp::from_millis(millis)))
 }
 
 fn put_count(buffer: &mut Vec<u8>, count: usize) {
@@ -319,6 +326,7 @@ mod tests {
         let segment = |base, revision| SegmentSpec {
             id: SegmentId { base: Offset::new(base), revision },
             end: SegmentEnd { relative_offset: 10, position: 70 },
+            first_append_time: Some(Timestamp::from_millis(-7)),
             append_time: Timestamp::from_millis(-5),
             clean_since: (revision > 0).then_some(Timestamp::from_millis(3)),
         };

@@ -1,9 +1,10 @@
 //! Settings: how durable a store is, and a topic's configs in Kafka's words.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::log::{AlterConfigOp, ConfigEntry};
 
 /// When an append is acknowledged, and what a power cut may take. A setting of the store.
 ///
@@ -39,6 +40,14 @@ const REFUSED: &[(&str, &str)] = &[
     ("local.retention.bytes", "there is no tiered storage"),
     ("preallocate", "segments are always preallocated"),
     ("max.compaction.lag.ms", "min.cleanable.dirty.ratio alone says when a partition is compacted"),
+    ("segment.index.bytes", "an index takes what it needs, and no more"),
+    ("segment.jitter.ms", "one process rolls the segments of all partitions: none pile up"),
+    ("file.delete.delay.ms", "segments go at once, and stay readable for those who read them"),
+    ("message.timestamp.before.max.ms", "records may be of any time: retention goes by appends"),
+    ("message.timestamp.after.max.ms", "records may be of any time: retention goes by appends"),
+    ("message.timestamp.difference.max.ms", "records may be of any time"),
+    ("message.format.version", "batches have version 2"),
+    ("message.downconversion.enable", "batches have version 2"),
 ];
 
 /// What a topic's configs say, checked.
@@ -46,6 +55,9 @@ const REFUSED: &[(&str, &str)] = &[
 pub(crate) struct TopicConfig {
     /// `segment.bytes`: a segment that would grow past it is sealed. Default = 1 GiB.
     pub(crate) segment_bytes: u32,
+    /// `segment.ms`: a segment whose first append is as long ago is sealed by the next. Default = 7
+    /// days.
+    pub(crate) segment_ms: u64,
     /// `max.message.bytes`: the largest batch. Default = 1,048,588.
     pub(crate) message_bytes_max: u32,
     /// `index.interval.bytes`: how far the entries of an index are apart. Default = 4096.
@@ -79,6 +91,7 @@ impl TopicConfig {
     pub(crate) fn parse(given: &BTreeMap<String, String>) -> Result<Self> {
         let mut config = Self {
             segment_bytes: 1 << 30,
+            segment_ms: 7 * 24 * 60 * 60 * 1000,
             message_bytes_max: 1_048_588,
             index_interval_bytes: 4096,
             append_time: false,
@@ -101,11 +114,53 @@ impl TopicConfig {
         Ok(config)
     }
 
+    /// The configs after some changes of what was given, checked.
+    pub(crate) fn alter(&self, ops: &[AlterConfigOp]) -> Result<Self> {
+        let mut given = self.given.clone();
+        let mut seen = BTreeSet::new();
+        for op in ops {
+            let (key, value) = match op {
+                AlterConfigOp::Set { key, value } => (key, value.as_str()),
+                AlterConfigOp::Delete { key } => (key, ""),
+            };
+            let refuse = |reason: String| Error::InvalidConfig {
+                key: key.clone(),
+                value: value.to_owned(),
+                reason,
+            };
+            if !seen.insert(key) {
+                return Err(refuse("it is changed twice".to_owned()));
+            }
+            match op {
+                AlterConfigOp::Set { .. } => drop(given.insert(key.clone(), value.to_owned())),
+                AlterConfigOp::Delete { .. } if DEFAULTS.iter().any(|(known, _)| known == key) => {
+                    given.remove(key);
+                }
+                AlterConfigOp::Delete { .. } => return Err(refuse(refusal(key))),
+            }
+        }
+        Self::parse(&given)
+    }
+
+    /// Every config with its value, by key.
+    pub(crate) fn entries(&self) -> Vec<ConfigEntry> {
+        let entry = |(key, default): &(&str, &str)| {
+            let given = self.given.get(*key);
+            ConfigEntry {
+                name: (*key).to_owned(),
+                value: given.map_or_else(|| (*default).to_owned(), Clone::clone),
+                is_default: given.is_none(),
+            }
+        };
+        DEFAULTS.iter().map(entry).collect()
+    }
+
     fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
         match key {
             "segment.bytes" => {
                 self.segment_bytes = number(value, SEGMENT_BYTES_MIN.into(), i32::MAX.into())?;
             }
+            "segment.ms" => self.segment_ms = number(value, 1, i64::MAX)?,
             "max.message.bytes" => {
                 self.message_bytes_max = number(value, 0, i32::MAX.into())?;
             }
@@ -152,6 +207,21 @@ impl TopicConfig {
     }
 }
 
+/// What a topic is configured with where nothing else was given, in Kafka's words.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("cleanup.policy", "delete"),
+    ("delete.retention.ms", "86400000"),
+    ("index.interval.bytes", "4096"),
+    ("max.message.bytes", "1048588"),
+    ("message.timestamp.type", "CreateTime"),
+    ("min.cleanable.dirty.ratio", "0.5"),
+    ("min.compaction.lag.ms", "0"),
+    ("retention.bytes", "-1"),
+    ("retention.ms", "604800000"),
+    ("segment.bytes", "1073741824"),
+    ("segment.ms", "604800000"),
+];
+
 fn refusal(key: &str) -> String {
     let known = REFUSED.iter().find(|(refused, _)| *refused == key);
     known.map_or("there is no such topic config".to_owned(), |(_, reason)| (*reason).to_owned())
@@ -168,12 +238,21 @@ fn number<T: TryFrom<i64>>(value: &str, min: i64, max: i64) -> Result<T, String>
 
 #[cfg(test)]
 mod tests {
-    use super::TopicConfig;
+    use super::{DEFAULTS, REFUSED, TopicConfig};
     use std::collections::BTreeMap;
 
     fn parse(key: &str, value: &str) -> Result<TopicConfig, String> {
         let given = BTreeMap::from([(key.to_owned(), value.to_owned())]);
         TopicConfig::parse(&given).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_defaults_are_what_is_described_and_stand_by_key() {
+        let given = DEFAULTS.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let explicit = TopicConfig::parse(&given).unwrap();
+        let implicit = TopicConfig::parse(&BTreeMap::new()).unwrap();
+        assert_eq!(TopicConfig { given: BTreeMap::new(), ..explicit }, implicit);
+        assert!(DEFAULTS.is_sorted() && REFUSED.iter().all(|(key, _)| !given.contains_key(*key)));
     }
 
     #[test]

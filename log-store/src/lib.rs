@@ -9,10 +9,10 @@ mod types;
 mod error;
 mod varint;
 mod clock;
-mod config;
 mod layout;
 mod record;
 mod log;
+mod config;
 mod storage;
 mod batch;
 mod segment;
@@ -45,10 +45,11 @@ pub use engine::{RecoveryReport, TornTail};
 pub use error::{Error, Result};
 pub use group::{OffsetReset, OffsetResetPlan, PartitionReset, ResetNote};
 pub use log::{
-    Acknowledgement, AutoOffsetReset, Consumer, ConsumerConfig, ConsumerWaker, GroupDescription,
-    GroupMetadata, GroupOffsets, GroupPartition, GroupState, Log, LogId, MemberDescription,
-    NewTopic, OffsetAndMetadata, Producer, ProducerConfig, ProducerRecord, RebalanceListener,
-    Receipt, RecordMetadata, TopicDescription, TransactionBytes, Watermarks,
+    Acknowledgement, AlterConfigOp, AutoOffsetReset, ConfigEntry, Consumer, ConsumerConfig,
+    ConsumerWaker, GroupDescription, GroupMetadata, GroupOffsets, GroupPartition, GroupState, Log,
+    LogId, MemberDescription, NewTopic, OffsetAndMetadata, Producer, ProducerConfig,
+    ProducerRecord, RebalanceListener, Receipt, RecordMetadata, TopicDescription, TransactionBytes,
+    Watermarks,
 };
 pub use partitioner::partition_for_key;
 pub use record::{Header, HeadersView, Record, RecordBatch, RecordBatchBuilder, RecordView};

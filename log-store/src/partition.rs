@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
@@ -21,7 +21,11 @@ pub(crate) struct Partition {
     pub(crate) topic_partition: TopicPartition,
     pub(crate) place: Place,
     pub(crate) dir: PathBuf,
-    pub(crate) config: Arc<TopicConfig>,
+    config: RwLock<Arc<TopicConfig>>,
+    /// `max.message.bytes`, for those who ask with every record.
+    message_bytes_max: AtomicU32,
+    /// Whether `cleanup.policy` has `compact`, likewise.
+    compact: AtomicBool,
     /// Where its end is published for other processes; none in a read-only store.
     pub(crate) slot: Option<PublishedSlot>,
     pub(crate) appender: Mutex<Appender>,
@@ -83,11 +87,27 @@ impl Appender {
     }
 
     /// Whether the active segment must be sealed before it takes batches of `bytes` and `records`
-    /// together.
-    pub(crate) fn must_roll(&self, bytes: usize, records: u64, segment_bytes: u32) -> bool {
-        let full = u64::from(self.next.position) + bytes as u64 > u64::from(segment_bytes);
+    /// together, at that time.
+    pub(crate) fn must_roll(
+        &self,
+        bytes: usize,
+        records: u64,
+        now: Timestamp,
+        config: &TopicConfig,
+    ) -> bool {
+        let full = u64::from(self.next.position) + bytes as u64 > u64::from(config.segment_bytes);
         let offsets = u64::from(self.next.relative_offset) + records > u64::from(u32::MAX);
-        offsets || (full && self.next.position > 0)
+        offsets || ((full || self.is_old(now, config)) && self.next.position > 0)
+    }
+
+    /// Whether the first append to the active segment is longer ago than `segment.ms`.
+    fn is_old(&self, now: Timestamp, config: &TopicConfig) -> bool {
+        let first = self.active.first_append_time();
+        let now = now.max(self.append_time);
+        first.is_some_and(|first| {
+            let age_ms = now.as_millis().saturating_sub(first.as_millis());
+            u64::try_from(age_ms).is_ok_and(|age_ms| age_ms >= config.segment_ms)
+        })
     }
 
     /// The end of a batch that begins at the next place; `None` past 4 GiB.
@@ -126,7 +146,9 @@ impl Partition {
             topic_partition: parts.topic_partition,
             place: parts.place,
             dir: parts.dir,
-            config: parts.config,
+            message_bytes_max: AtomicU32::new(parts.config.message_bytes_max),
+            compact: AtomicBool::new(parts.config.compact),
+            config: RwLock::new(parts.config),
             slot: parts.slot,
             appender: Mutex::new(Appender {
                 next: active.end(),
@@ -139,6 +161,28 @@ impl Partition {
             start: AtomicU64::new(parts.start.value()),
             segments: RwLock::new(parts.segments),
         }
+    }
+
+    /// Its topic's configs, as they are now.
+    pub(crate) fn config(&self) -> Arc<TopicConfig> {
+        Arc::clone(&self.config.read())
+    }
+
+    /// Takes the configs that its topic has from now on.
+    pub(crate) fn set_config(&self, config: &Arc<TopicConfig>) {
+        self.message_bytes_max.store(config.message_bytes_max, Ordering::Relaxed);
+        self.compact.store(config.compact, Ordering::Relaxed);
+        *self.config.write() = Arc::clone(config);
+    }
+
+    /// `max.message.bytes`.
+    pub(crate) fn message_bytes_max(&self) -> usize {
+        self.message_bytes_max.load(Ordering::Relaxed) as usize
+    }
+
+    /// Whether it is compacted by key.
+    pub(crate) fn is_compacted(&self) -> bool {
+        self.compact.load(Ordering::Relaxed)
     }
 
     /// What partitions are locked in the order of.

@@ -53,6 +53,8 @@ impl Identity {
 #[derive(Debug)]
 struct KnownTopic {
     topic: Arc<Topic>,
+    /// The version of the topics that it was looked up in.
+    version: u64,
     sticky: Sticky,
 }
 
@@ -90,12 +92,18 @@ impl LogProducer {
 
     /// The partition that a record goes to.
     fn choose(&mut self, record: &ProducerRecord<'_>) -> Result<Arc<Partition>> {
+        let version = self.engine.topics_version();
         if !self.topics.contains_key(record.topic) {
             let topic = self.engine.topic(record.topic)?;
-            let known = KnownTopic { topic, sticky: Sticky::default() };
+            let known = KnownTopic { topic, version, sticky: Sticky::default() };
             self.topics.insert(record.topic.to_owned(), known);
         }
         let known = self.topics.get_mut(record.topic).expect("just inserted");
+        if known.version != version {
+            // It may have more partitions now, or be another one.
+            known.topic = self.engine.topic(record.topic)?;
+            known.version = version;
+        }
         let partitions = known.topic.partition_count();
         let partition = match (record.partition, record.key) {
             (Some(partition), _) => partition,

@@ -8,8 +8,9 @@ use crate::engine::{Engine, RecoveryReport};
 use crate::error::Result;
 use crate::housekeeping::Housekeeping;
 use crate::log::{
-    Consumer, ConsumerConfig, GroupDescription, GroupMetadata, GroupOffsets, Log, LogId, NewTopic,
-    OffsetAndMetadata, Producer, ProducerConfig, TopicDescription, Watermarks,
+    AlterConfigOp, ConfigEntry, Consumer, ConsumerConfig, GroupDescription, GroupMetadata,
+    GroupOffsets, Log, LogId, NewTopic, OffsetAndMetadata, Producer, ProducerConfig,
+    TopicDescription, Watermarks,
 };
 use crate::producer::LogProducer;
 use crate::record::{Record, RecordBatch};
@@ -208,6 +209,19 @@ impl Log for LogStore {
         // Members that subscribed to it before it was there may be waiting in a poll.
         self.inner.engine.signal.notify();
         Ok(())
+    }
+
+    fn create_partitions(&self, topic: &str, total: u32) -> Result<()> {
+        self.inner.engine.create_partitions(topic, total)
+    }
+
+    fn incremental_alter_configs(&self, topic: &str, ops: &[AlterConfigOp]) -> Result<()> {
+        self.inner.engine.alter_configs(topic, ops)
+    }
+
+    fn describe_configs(&self, topic: &str) -> Result<Vec<ConfigEntry>> {
+        self.inner.engine.refresh()?;
+        self.inner.engine.topic(topic).map(|topic| topic.config.entries())
     }
 
     fn delete_topic(&self, topic: &str) -> Result<()> {

@@ -67,7 +67,7 @@ impl Transaction {
     ) -> Result<Receipt> {
         let size = BatchBuilder::size_of(record);
         self.check_room(Journal::batch_len(size))?;
-        let bytes_max = BATCH_BYTES.min(partition.config.message_bytes_max as usize);
+        let bytes_max = BATCH_BYTES.min(partition.message_bytes_max());
         let slot = self.slot(partition);
         let part = self.parts.get_mut(slot).expect("just looked up");
         if part.current.count() > 0 && part.current.len() + size > bytes_max {

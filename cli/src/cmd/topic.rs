@@ -1,14 +1,17 @@
-//! `headwater topic create|list|describe`.
+//! `headwater topic create|list|describe|alter|delete`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use headwater_log_store::{
-    Error as LogError, Log, LogStore, NewTopic, PartitionId, TopicDescription, TopicPartition,
+    AlterConfigOp, Error as LogError, Log, LogStore, NewTopic, PartitionId, TopicDescription,
+    TopicPartition,
 };
 use serde::Serialize;
 
-use crate::args::{Format, TopicCreateArgs, TopicDescribeArgs, TopicListArgs};
+use crate::args::{
+    Format, TopicAlterArgs, TopicCreateArgs, TopicDeleteArgs, TopicDescribeArgs, TopicListArgs,
+};
 use crate::error::Result;
 use crate::output::{Column, Output, note};
 
@@ -77,10 +80,48 @@ pub(crate) fn list(dir: &Path, args: &TopicListArgs, output: &mut Output) -> Res
     }
 }
 
+/// Changes a topic's partitions and configs, and says so.
+pub(crate) fn alter(dir: &Path, args: &TopicAlterArgs) -> Result<()> {
+    let store = LogStore::open(dir)?;
+    let add = args.add_configs.iter().flat_map(|pairs| pairs.iter());
+    let add = add.map(|(key, value)| AlterConfigOp::set(key, value));
+    let delete = args.delete_configs.iter().map(AlterConfigOp::delete);
+    let ops: Vec<_> = add.chain(delete).collect();
+    // The configs first: they are refused before anything is changed.
+    if !ops.is_empty() {
+        store.incremental_alter_configs(&args.topic, &ops)?;
+        note(&format!("changed {} configs of topic {}", ops.len(), args.topic));
+    }
+    if let Some(partitions) = args.partitions {
+        store.create_partitions(&args.topic, partitions)?;
+        note(&format!("topic {} has {partitions} partitions", args.topic));
+    }
+    Ok(())
+}
+
+/// Deletes a topic, and says so.
+pub(crate) fn delete(dir: &Path, args: &TopicDeleteArgs) -> Result<()> {
+    match LogStore::open(dir)?.delete_topic(&args.topic) {
+        Ok(()) => {
+            note(&format!("deleted topic {}", args.topic));
+            Ok(())
+        }
+        Err(LogError::UnknownTopic { topic }) if args.if_exists => {
+            note(&format!("topic {topic} does not exist"));
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Shows a topic's configs and its partitions.
 pub(crate) fn describe(dir: &Path, args: &TopicDescribeArgs, output: &mut Output) -> Result<()> {
     let store = LogStore::open_read_only(dir)?;
-    let topic = store.describe_topic(&args.topic)?;
+    let mut topic = store.describe_topic(&args.topic)?;
+    if args.all {
+        let configs = store.describe_configs(&args.topic)?;
+        topic.configs = configs.into_iter().map(|config| (config.name, config.value)).collect();
+    }
     let offsets = (0..topic.partitions)
         .map(|partition| {
             let id = TopicPartition::new(topic.name.clone(), PartitionId::new(partition));

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use headwater_log_store::{
-    Consumer, ConsumerConfig, Error, GroupDescription, GroupMetadata, GroupOffsets, Log, LogId,
-    NewTopic, Offset, OffsetAndMetadata, Producer, ProducerConfig, ProducerRecord, Receipt, Result,
-    Timestamp, TopicDescription, TopicPartition, TransactionBytes, Watermarks,
+    AlterConfigOp, ConfigEntry, Consumer, ConsumerConfig, Error, GroupDescription, GroupMetadata,
+    GroupOffsets, Log, LogId, NewTopic, Offset, OffsetAndMetadata, Producer, ProducerConfig,
+    ProducerRecord, Receipt, Result, Timestamp, TopicDescription, TopicPartition, TransactionBytes,
+    Watermarks,
 };
 
 /// Whether the fatal call is still carried out.
@@ -70,6 +71,15 @@ impl Log for DyingLog {
 
     fn create_topic(&self, topic: &NewTopic) -> Result<()> {
         self.death.pass(|| self.log.create_topic(topic))
+    }
+    fn create_partitions(&self, topic: &str, total: u32) -> Result<()> {
+        self.death.pass(|| self.log.create_partitions(topic, total))
+    }
+    fn incremental_alter_configs(&self, topic: &str, ops: &[AlterConfigOp]) -> Result<()> {
+        self.death.pass(|| self.log.incremental_alter_configs(topic, ops))
+    }
+    fn describe_configs(&self, topic: &str) -> Result<Vec<ConfigEntry>> {
+        self.log.describe_configs(topic)
     }
     fn delete_topic(&self, topic: &str) -> Result<()> {
         self.death.pass(|| self.log.delete_topic(topic))

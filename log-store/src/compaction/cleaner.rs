@@ -89,10 +89,10 @@ impl Cleaner<'_> {
         let mut sealed = self.partition.segments();
         sealed.pop();
         let facts: Vec<_> = sealed.iter().map(|segment| facts(segment)).collect();
-        let Some(dirty) = dirty(&facts, self.now, &self.partition.config) else { return Ok(()) };
+        let Some(dirty) = dirty(&facts, self.now, &self.partition.config()) else { return Ok(()) };
         let (newest, known_up_to) = self.newest(sealed.get(dirty).unwrap_or_default())?;
         sealed.retain(|segment| segment.base() < known_up_to);
-        let segment_bytes = self.partition.config.segment_bytes;
+        let segment_bytes = self.partition.config().segment_bytes;
         for range in group(facts.get(..sealed.len()).unwrap_or_default(), segment_bytes) {
             let inputs = sealed.get(range).unwrap_or_default();
             done(self.clean(inputs, &newest, known_up_to)?)?;
@@ -182,7 +182,7 @@ impl Cleaner<'_> {
 
     /// From when on the tombstones may go that this compaction is the first to come by.
     fn horizon(&self) -> Timestamp {
-        let keep = self.partition.config.delete_retention.as_millis();
+        let keep = self.partition.config().delete_retention.as_millis();
         let keep = i64::try_from(keep).unwrap_or(i64::MAX);
         Timestamp::from_millis(self.now.as_millis().saturating_add(keep))
     }

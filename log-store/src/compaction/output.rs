@@ -37,7 +37,7 @@ impl<'a> Output<'a> {
             storage,
             partition,
             revision: revision.unwrap_or_default() + 1,
-            segment_bytes: partition.config.segment_bytes,
+            segment_bytes: partition.config().segment_bytes,
             append_time: append_time.unwrap_or_default(),
             clean_since: Some(now),
             segments: Vec::new(),
@@ -108,7 +108,7 @@ impl<'a> Output<'a> {
             clean_since: self.clean_since,
             ..SegmentSpec::empty(base)
         };
-        let interval = self.partition.config.index_interval_bytes;
+        let interval = self.partition.config().index_interval_bytes;
         let segment =
             Segment::open(self.storage, &self.partition.dir, &spec, OpenMode::Create, interval)?;
         // A file of this name can only be left over from a compaction that was abandoned.

@@ -1,5 +1,6 @@
 //! Topics come and go, and partitions lose their oldest records.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::checkpoint::checkpoint_growth;
@@ -16,7 +17,7 @@ use crate::topic::{Topic, TopicFile, deleted_name, topics_dir};
 use crate::types::{CONSUMER_OFFSETS_TOPIC, Offset, PartitionId, TopicName, TopicPartition};
 
 /// The most partitions that a topic may have: each is a folder and an open file.
-const PARTITIONS_MAX: u32 = 100_000;
+pub(super) const PARTITIONS_MAX: u32 = 100_000;
 
 impl Engine {
     /// Creates a topic. Once this returns, it survives any crash.
@@ -52,7 +53,7 @@ impl Engine {
         let mut side = writer.journal.lock();
         let written = self.checkpoint(writer, &mut side, Kind::WithTopic(&topic));
         written.map_err(|error| writer.poison(&error))?;
-        self.topics.write().insert(name, Arc::new(topic));
+        self.put_topic(topic);
         Ok(())
     }
 
@@ -66,21 +67,32 @@ impl Engine {
         let storage = &*self.storage;
         // An earlier topic of this name may not be wholly gone; the new one must not go with it.
         remove_if_there(storage, &topics_dir(&self.dir).join(deleted_name(name)))?;
-        let numbers = (0..file.partitions).map(PartitionId::new);
-        let all: Vec<_> = numbers.map(|p| TopicPartition::new(name.clone(), p)).collect();
+        let all = 0..file.partitions;
+        let partitions = self.create_partition_range(writer, name, file.id, all, config)?;
+        // Last of all that may find the disk full: with its file the topic exists.
+        file.write(storage, &self.dir, name)?;
+        Ok(Topic { name: name.clone(), id: file.id, config: Arc::clone(config), partitions })
+    }
+
+    /// Makes new partitions of a topic, which nobody sees yet.
+    pub(super) fn create_partition_range(
+        &self,
+        writer: &Writer,
+        name: &TopicName,
+        topic_id: u64,
+        numbers: Range<u32>,
+        config: &Arc<TopicConfig>,
+    ) -> Result<Vec<Arc<Partition>>> {
+        let storage = &*self.storage;
+        let all = numbers.map(|n| TopicPartition::new(name.clone(), PartitionId::new(n)));
+        let all: Vec<_> = all.collect();
         for topic_partition in &all {
             create_partition_files(storage, &partition_dir(&self.dir, topic_partition))?;
         }
         storage.sync_dir(&self.dir).map_err(|e| Error::io("sync", &self.dir, e))?;
-        let mut partitions = Vec::with_capacity(all.len());
-        for topic_partition in all {
-            let published = &writer.published;
-            let partition = new_partition(self, published, topic_partition, file.id, config)?;
-            partitions.push(Arc::new(partition));
-        }
-        // Last of all that may find the disk full: with its file the topic exists.
-        file.write(storage, &self.dir, name)?;
-        Ok(Topic { name: name.clone(), id: file.id, config: Arc::clone(config), partitions })
+        let published = &writer.published;
+        let open = |tp| new_partition(self, published, tp, topic_id, config).map(Arc::new);
+        all.into_iter().map(open).collect()
     }
 
     /// Deletes a topic. From the moment its file has another name, it does not come back.
@@ -125,7 +137,7 @@ impl Engine {
         let mut side = writer.journal.lock();
         self.storage.rename(&from, &to).map_err(|e| Error::io("rename", &from, e))?;
         self.storage.sync_dir(&topics).map_err(|e| Error::io("sync", &topics, e))?;
-        self.topics.write().remove(&topic.name);
+        self.remove_topic(&topic.name);
         self.checkpoint(writer, &mut side, Kind::Plain)
     }
 

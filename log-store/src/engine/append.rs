@@ -54,7 +54,7 @@ impl Engine {
         let first = appender.next_offset();
         let time = appender.tick(now);
         let bytes = records.iter().map(BatchBuilder::size_of).sum();
-        self.prepare(writer, partition, &mut appender, bytes, records.len() as u64)?;
+        self.prepare(writer, partition, &mut appender, bytes, records.len() as u64, now)?;
         let mut direct = std::mem::take(&mut appender.direct);
         let written = write_batches(partition, &mut appender, &mut direct, records, time, writer);
         appender.direct = direct;
@@ -84,7 +84,7 @@ impl Engine {
         records: &[Record<'_>],
     ) -> Result<Appended> {
         let now = self.clock.now();
-        let config = &partition.config;
+        let config = &*partition.config();
         let mut batches = Vec::new();
         let mut builder = BatchBuilder::default();
         let bytes_max = batch_bytes_max(writer, config);
@@ -95,7 +95,7 @@ impl Engine {
         self.check_open(writer, partition, &appender, "append")?;
         // For all of them: either all find room, or none is written.
         let bytes = batches.iter().map(BatchBuilder::len).sum();
-        self.prepare(writer, partition, &mut appender, bytes, records.len() as u64)?;
+        self.prepare(writer, partition, &mut appender, bytes, records.len() as u64, now)?;
         let first = appender.next_offset();
         let time = appender.tick(now);
         let mut ticket = None;
@@ -117,14 +117,14 @@ pub(crate) fn check_record(
     record: &Record<'_>,
     transaction_bytes_max: usize,
 ) -> Result<()> {
-    if record.key.is_none() && partition.config.compact {
+    if record.key.is_none() && partition.is_compacted() {
         return Err(Error::InvalidRecord {
             topic_partition: partition.topic_partition.clone(),
             reason: "it has no key, and the topic is compacted (cleanup.policy) by key".to_owned(),
         });
     }
     let bytes = BatchBuilder::size_of(record);
-    let message_bytes_max = partition.config.message_bytes_max as usize;
+    let message_bytes_max = partition.message_bytes_max();
     let (bytes_max, limit_name) = if message_bytes_max <= transaction_bytes_max {
         (message_bytes_max, "max.message.bytes")
     } else {
@@ -147,7 +147,7 @@ fn write_batches(
     append_time: Timestamp,
     writer: &Writer,
 ) -> Result<usize> {
-    let config = &partition.config;
+    let config = &*partition.config();
     let bytes_max = batch_bytes_max(writer, config);
     let start = appender.next;
     let mut written = Ok(0);

@@ -18,7 +18,7 @@ use crate::topic::Topic;
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kind<'a> {
     Plain,
-    /// It knows a topic that nobody else knows yet.
+    /// It knows a topic that nobody else knows yet, or knows with fewer partitions.
     WithTopic(&'a Topic),
     /// Nothing comes after it.
     Close,
@@ -44,7 +44,9 @@ impl Engine {
             Kind::WithTopic(topic) => Some(topic),
             Kind::Plain | Kind::Close => None,
         };
-        for topic in topics.iter().map(|topic| &**topic).chain(new) {
+        // One that grows is known already, as it was.
+        let known = topics.iter().filter(|topic| new.is_none_or(|new| new.id != topic.id));
+        for topic in known.map(|topic| &**topic).chain(new) {
             for partition in &topic.partitions {
                 partitions.push(mark(partition)?);
             }
@@ -136,7 +138,7 @@ impl Engine {
             &partition.dir,
             &SegmentSpec::empty(appender.next_offset()),
             OpenMode::Create,
-            partition.config.index_interval_bytes,
+            partition.config().index_interval_bytes,
         )?;
         // A file of this name can only be left over from a roll that failed.
         segment.trim()?;
@@ -215,6 +217,7 @@ fn mark(partition: &Partition) -> Result<PartitionMark> {
         Ok(SegmentSpec {
             id: segment.id(),
             end: segment.sync_published()?,
+            first_append_time: segment.first_append_time(),
             append_time: segment.append_time(),
             clean_since: segment.clean_since(),
         })

@@ -43,23 +43,23 @@ impl Engine {
         writer.check("commit_transaction")?;
         transaction.sort_by_key(|part| part.partition.place_key());
         let partitions: Vec<_> = transaction.iter().map(|p| Arc::clone(&p.partition)).collect();
+        let now = self.clock.now();
         let mut appenders: Vec<_> = partitions.iter().map(|p| p.appender.lock()).collect();
         for (part, appender) in transaction.iter().zip(&mut appenders) {
             self.check_open(writer, &part.partition, appender, "commit_transaction")?;
             let bytes = part.batches.iter().map(BatchBuilder::len).sum();
             let records = part.batches.iter().map(|batch| u64::from(batch.count())).sum();
-            self.prepare(writer, &part.partition, appender, bytes, records)?;
+            self.prepare(writer, &part.partition, appender, bytes, records, now)?;
         }
         // From here on nothing can fail before the entry is in the journal.
-        let now = self.clock.now();
         let keys = partitions.iter().map(|partition| partition.place_key());
         let offsets = appenders.iter().map(|appender| appender.next_offset());
         let bases = keys.zip(offsets).collect();
         let mut placed = Vec::new();
         for (part, appender) in transaction.into_iter().zip(&mut appenders) {
-            let time = appender.tick(now);
+            let (time, config) = (appender.tick(now), part.partition.config());
             for mut batch in part.batches {
-                if part.partition.config.append_time {
+                if config.append_time {
                     batch.seal(Some(time));
                 }
                 placed.push(place(&part.partition, appender, batch, time)?);
@@ -179,9 +179,10 @@ impl Engine {
         appender: &mut Appender,
         bytes: usize,
         records: u64,
+        now: Timestamp,
     ) -> Result<()> {
-        let segment_bytes = partition.config.segment_bytes;
-        if appender.must_roll(bytes, records, segment_bytes) {
+        let config = partition.config();
+        if appender.must_roll(bytes, records, now, &config) {
             self.roll(writer, partition, appender)?;
         }
         let records = u32::try_from(records).unwrap_or(u32::MAX);
@@ -191,7 +192,7 @@ impl Engine {
             bytes_max: u32::MAX as usize,
             limit_name: "segment.bytes",
         })?;
-        appender.active.reserve(end.position, segment_bytes)
+        appender.active.reserve(end.position, config.segment_bytes)
     }
 
     /// Refuses an append to a topic that was deleted or a store that was closed.

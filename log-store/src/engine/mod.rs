@@ -13,6 +13,7 @@ mod view;
 mod offsets;
 mod groups;
 mod admin;
+mod alter;
 mod retention;
 mod compaction;
 mod background;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::RwLock;
 
@@ -105,6 +106,7 @@ impl Opening<'_> {
             groups: Coordinator::default(),
             signal: Signal::default(),
             topics: RwLock::new(open),
+            topics_version: AtomicU64::new(0),
             side: Side::Writer(Box::new(Writer::new(WriterParts {
                 durability: config.durability,
                 recovery: report,

@@ -62,7 +62,7 @@ impl Engine {
         // A segment may have been sealed after its last record was deleted.
         let start = partition.start();
         let deleted = segments.iter().take_while(|segment| segment.end_offset() <= start).count();
-        let count = expired(&retained, facts(&active).bytes, now, &partition.config).max(deleted);
+        let count = expired(&retained, facts(&active).bytes, now, &partition.config()).max(deleted);
         let Some(last) = count.checked_sub(1).and_then(|last| segments.get(last)) else {
             return Ok(0);
         };
@@ -83,14 +83,11 @@ impl Engine {
         partition: &Partition,
         now: Timestamp,
     ) -> Result<()> {
+        let config = partition.config();
         let mut appender = partition.appender.lock();
         let active = facts(&appender.active);
         let idle = active.bytes > 0 && appender.next == appender.active.end();
-        if idle
-            && !appender.closed
-            && partition.config.delete
-            && is_expired(&active, now, &partition.config)
-        {
+        if idle && !appender.closed && config.delete && is_expired(&active, now, &config) {
             writer.reserve.lend(|| self.roll(writer, partition, &mut appender))?;
         }
         Ok(())

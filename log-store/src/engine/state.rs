@@ -38,6 +38,8 @@ pub(crate) struct Engine {
     pub(crate) groups: Coordinator,
     pub(crate) signal: Signal,
     pub(super) topics: RwLock<BTreeMap<TopicName, Arc<Topic>>>,
+    /// Counts the changes of topics, for those who keep one.
+    pub(super) topics_version: AtomicU64,
     pub(super) side: Side,
 }
 
@@ -262,6 +264,23 @@ impl Engine {
             Some(topic) => Ok(topic),
             None => Err(Error::UnknownTopic { topic: TopicName::new(name)? }),
         }
+    }
+
+    /// Grows with each topic that comes, goes or changes.
+    pub(crate) fn topics_version(&self) -> u64 {
+        self.topics_version.load(Ordering::Acquire)
+    }
+
+    /// Lets everybody see a topic as it is now.
+    pub(super) fn put_topic(&self, topic: Topic) {
+        self.topics.write().insert(topic.name.clone(), Arc::new(topic));
+        self.topics_version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Lets nobody find a topic any more.
+    pub(super) fn remove_topic(&self, name: &TopicName) {
+        self.topics.write().remove(name);
+        self.topics_version.fetch_add(1, Ordering::AcqRel);
     }
 
     /// All topics by name.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::{Mutex, RwLock};
 
@@ -41,6 +42,7 @@ pub(crate) fn open_read_only(
         groups: Coordinator::default(),
         signal: Signal::default(),
         topics: RwLock::new(BTreeMap::new()),
+        topics_version: AtomicU64::new(0),
         side: Side::Reader(Mutex::new(())),
     };
     engine.refresh()?;

@@ -252,6 +252,9 @@ pub(super) fn checkpoint_rows(checkpoint: &Checkpoint) -> Vec<DumpRow> {
                     ("appendTime", segment.append_time.as_millis().into()),
                 ],
             );
+            if let Some(first) = segment.first_append_time {
+                row.fields.push(("firstAppendTime", first.as_millis().into()));
+            }
             if let Some(clean_since) = segment.clean_since {
                 row.fields.push(("cleanSince", clean_since.as_millis().into()));
             }

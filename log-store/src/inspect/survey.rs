@@ -234,7 +234,14 @@ impl Survey {
             end.relative_offset = u32::try_from(next - id.base).unwrap_or(u32::MAX);
             // Only a compaction writes a segment again, and only it leaves gaps.
             let clean_since = (id.revision > 0).then_some(now);
-            segments.push(SegmentSpec { id: *id, end, append_time: now, clean_since });
+            let first_append_time = Some(now);
+            segments.push(SegmentSpec {
+                id: *id,
+                end,
+                first_append_time,
+                append_time: now,
+                clean_since,
+            });
         }
         if segments.is_empty() {
             segments.push(SegmentSpec::empty(Offset::ZERO));

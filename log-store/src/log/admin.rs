@@ -21,6 +21,46 @@ pub trait Log: Send + Sync + fmt::Debug {
     /// `TopicExists`, `InvalidTopicName`, `InvalidConfig`, or a failure of the log.
     fn create_topic(&self, topic: &NewTopic) -> Result<()>;
 
+    /// Gives a topic more partitions: `total` is how many it is to have. Records stay where they
+    /// are, and keys may go to other partitions from now on. Members of groups that have
+    /// subscribed to the topic share the new ones with their next polls.
+    ///
+    /// # Errors
+    /// `UnknownTopic`, `InvalidConfig` if the topic has as many or more, `DiskFull` (nothing was
+    /// changed), or a failure of the log.
+    fn create_partitions(&self, topic: &str, total: u32) -> Result<()>;
+
+    /// Changes configs of a topic, all of them or none. What they say counts from the next append
+    /// or the next look of the housekeeping on.
+    ///
+    /// ```
+    /// use headwater_log_store::{AlterConfigOp, Log, LogStore, NewTopic};
+    ///
+    /// # fn main() -> Result<(), headwater_log_store::Error> {
+    /// let log = LogStore::in_memory()?;
+    /// log.create_topic(&NewTopic::new("clicks"))?;
+    /// log.incremental_alter_configs("clicks", &[
+    ///     AlterConfigOp::set("retention.ms", "3600000"),
+    ///     AlterConfigOp::delete("segment.bytes"),
+    /// ])?;
+    /// let configs = log.describe_configs("clicks")?;
+    /// let retention = configs.iter().find(|config| config.name == "retention.ms").unwrap();
+    /// assert_eq!((retention.value.as_str(), retention.is_default), ("3600000", false));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `UnknownTopic`, `InvalidConfig` with the reason (as for a new topic), or a failure of the
+    /// log.
+    fn incremental_alter_configs(&self, topic: &str, ops: &[AlterConfigOp]) -> Result<()>;
+
+    /// All configs of a topic by name, those included that have their default.
+    ///
+    /// # Errors
+    /// `UnknownTopic`, or a failure of the log.
+    fn describe_configs(&self, topic: &str) -> Result<Vec<ConfigEntry>>;
+
     /// Deletes a topic with its records and the offsets that groups committed for it.
     ///
     /// # Errors
@@ -168,6 +208,49 @@ impl NewTopic {
         self.configs.insert(key.into(), value.into());
         self
     }
+}
+
+/// A change of one config of a topic, in Kafka's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AlterConfigOp {
+    /// Gives it a value.
+    Set {
+        /// The key, for instance `retention.ms`.
+        key: String,
+        /// The value, in Kafka's notation.
+        value: String,
+    },
+    /// Takes its value away, so that it has the default.
+    Delete {
+        /// The key.
+        key: String,
+    },
+}
+
+impl AlterConfigOp {
+    /// Gives a config a value.
+    #[must_use]
+    pub fn set(key: impl Into<String>, value: impl Into<String>) -> Self {
+        Self::Set { key: key.into(), value: value.into() }
+    }
+
+    /// Lets a config have its default.
+    #[must_use]
+    pub fn delete(key: impl Into<String>) -> Self {
+        Self::Delete { key: key.into() }
+    }
+}
+
+/// A config of a topic with its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigEntry {
+    /// The key, in Kafka's words.
+    pub name: String,
+    /// The value, in Kafka's notation.
+    pub value: String,
+    /// Whether nobody gave it this value.
+    pub is_default: bool,
 }
 
 /// What a topic is.

@@ -30,6 +30,8 @@ const NOT_SYNCED: u64 = u64::MAX;
 pub(crate) struct Segment {
     id: SegmentId,
     clean_since: Option<Timestamp>,
+    /// `i64::MAX` before the first append.
+    first_append_ms: AtomicI64,
     append_time_ms: AtomicI64,
     path: PathBuf,
     file: Arc<dyn StorageFile>,
@@ -54,6 +56,8 @@ pub(crate) struct SegmentSpec {
     pub(crate) id: SegmentId,
     /// How far readers may look.
     pub(crate) end: SegmentEnd,
+    /// The time of the first append to it; none if there was none.
+    pub(crate) first_append_time: Option<Timestamp>,
     /// The time of the last append to it.
     pub(crate) append_time: Timestamp,
     /// When it was compacted first; none if it has not been.
@@ -66,6 +70,7 @@ impl SegmentSpec {
         Self {
             id: SegmentId::first(base),
             end: SegmentEnd::default(),
+            first_append_time: None,
             append_time: Timestamp::from_millis(i64::MIN),
             clean_since: None,
         }
@@ -99,6 +104,9 @@ impl Segment {
         Ok(Self {
             id: spec.id,
             clean_since: spec.clean_since,
+            first_append_ms: AtomicI64::new(
+                spec.first_append_time.map_or(i64::MAX, Timestamp::as_millis),
+            ),
             append_time_ms: AtomicI64::new(spec.append_time.as_millis()),
             path,
             file,
@@ -123,6 +131,12 @@ impl Segment {
     /// The time of the last append to it.
     pub(crate) fn append_time(&self) -> Timestamp {
         Timestamp::from_millis(self.append_time_ms.load(Ordering::Acquire))
+    }
+
+    /// The time of the first append to it; none if there was none.
+    pub(crate) fn first_append_time(&self) -> Option<Timestamp> {
+        let millis = self.first_append_ms.load(Ordering::Acquire);
+        (millis != i64::MAX).then_some(Timestamp::from_millis(millis))
     }
 
     /// Whether every offset is there: only a compaction leaves some out.
@@ -204,6 +218,9 @@ impl Segment {
     /// Notes an append at that time.
     pub(crate) fn note_append(&self, append_time: Timestamp) {
         self.append_time_ms.fetch_max(append_time.as_millis(), Ordering::AcqRel);
+        if self.first_append_ms.load(Ordering::Relaxed) == i64::MAX {
+            self.first_append_ms.store(append_time.as_millis(), Ordering::Release);
+        }
     }
 
     /// Lets readers see everything up to `end`, as another process has published it.
