@@ -105,7 +105,7 @@ impl Storage for FileStorage {
         match file.try_lock() {
             Ok(()) => {
                 note_holder(&file, holder)?;
-                Ok(Box::new(FileLock { _file: file }))
+                Ok(Box::new(FileLock { file }))
             }
             Err(fs::TryLockError::WouldBlock) => {
                 Err(io::Error::new(io::ErrorKind::WouldBlock, read_holder(&mut file)?))
@@ -165,10 +165,20 @@ fn is_full(error: &io::Error) -> bool {
 /// The system drops the lock with the file, also when the process is killed.
 #[derive(Debug)]
 struct FileLock {
-    _file: File,
+    file: File,
 }
 
 impl StorageLock for FileLock {}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that was forked in the meantime has the file open, too,
+        // until it becomes another program.
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(%error, "the lock of a store could not be given back");
+        }
+    }
+}
 
 #[derive(Debug)]
 struct DirectoryFile {
@@ -270,4 +280,25 @@ impl StorageFile for DirectoryFile {
 
 fn to_index(position: u64) -> io::Result<usize> {
     usize::try_from(position).map_err(|_| io::ErrorKind::FileTooLarge.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FileLock, FileStorage, Reads};
+    use crate::storage::file::Storage;
+    use std::fs::File;
+
+    /// Another thread starts a program while a store is open. Until the child runs it, it shares
+    /// the lock; the store was closed and opened again in that moment, and found itself locked.
+    #[test]
+    fn a_lock_is_given_back_although_a_forked_child_has_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.lock");
+        let file = File::create(&path).unwrap();
+        file.try_lock().unwrap();
+        let childs = file.try_clone().unwrap();
+        drop(FileLock { file });
+        let again = FileStorage::new(Reads::Positioned).lock(&path, "somebody").unwrap();
+        drop((again, childs));
+    }
 }
