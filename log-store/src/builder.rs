@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::Durability;
-use crate::engine::{EngineConfig, Intervals, create_or_open, open_read_only};
+use crate::engine::{EngineConfig, Intervals, ScrubSchedule, create_or_open, open_read_only};
 use crate::error::{Error, Result};
 use crate::housekeeping::Housekeeping;
 use crate::storage::{FileStorage, MemoryStorage, Reads, Storage};
@@ -33,6 +33,8 @@ pub struct LogStoreBuilder {
     compaction_bytes_max: usize,
     create: bool,
     housekeeping: bool,
+    scrub_bytes_per_second: u64,
+    scrub_pause: Duration,
     intervals: Intervals,
 }
 
@@ -114,6 +116,23 @@ impl LogStoreBuilder {
         self
     }
 
+    /// How many bytes a second the background scrub reads: housekeeping goes over all sealed
+    /// segments, again and again, to find damage early; see [`LogStore::health`]. 0 turns it off.
+    /// Default = 1 MiB.
+    #[must_use]
+    pub fn scrub_bytes_per_second(mut self, bytes: u64) -> Self {
+        self.scrub_bytes_per_second = bytes;
+        self
+    }
+
+    /// How long the background scrub rests after it was through all sealed segments. Default = one
+    /// day.
+    #[must_use]
+    pub fn scrub_pause(mut self, pause: Duration) -> Self {
+        self.scrub_pause = pause;
+        self
+    }
+
     /// Opens the store to look on; see [`LogStore::open_read_only`]. Of the settings, only the clock
     /// and the storage count.
     ///
@@ -165,14 +184,17 @@ impl LogStoreBuilder {
                 "durability is Os: a power cut takes all since the last checkpoint"
             );
         }
+        let scrub = (self.scrub_bytes_per_second > 0).then_some(ScrubSchedule {
+            bytes_per_second: self.scrub_bytes_per_second,
+            pause: self.scrub_pause,
+        });
+        let intervals = Intervals { scrub, ..self.intervals };
         let housekeeping = match self.housekeeping {
-            true => {
-                Some(Housekeeping::start(&engine, self.intervals).map_err(|source| Error::Io {
-                    operation: "start the housekeeping thread for",
-                    path: self.dir,
-                    source: Arc::new(source),
-                })?)
-            }
+            true => Some(Housekeeping::start(&engine, intervals).map_err(|source| Error::Io {
+                operation: "start the housekeeping thread for",
+                path: self.dir,
+                source: Arc::new(source),
+            })?),
             false => None,
         };
         Ok(LogStore::new(engine, housekeeping))
@@ -236,9 +258,12 @@ impl LogStore {
             compaction_bytes_max: 128 << 20,
             create: false,
             housekeeping: true,
+            scrub_bytes_per_second: 1 << 20,
+            scrub_pause: Duration::from_secs(24 * 60 * 60),
             intervals: Intervals {
                 retention: Duration::from_secs(5 * 60),
                 compaction: Duration::from_secs(15),
+                scrub: None,
             },
         }
     }

@@ -1,5 +1,5 @@
-//! The one thread that a store has: checkpoints, syncs behind the appends, retention and
-//! compaction.
+//! The one thread that a store has: checkpoints, syncs behind the appends, retention, compaction
+//! and the scrub.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -45,7 +45,14 @@ fn run(engine: &Engine, intervals: &Intervals) {
         if task == Task::Stop {
             return;
         }
-        if let Err(error) = perform(engine, writer, task) {
+        let done = match (task, &intervals.scrub) {
+            (Task::Scrub, Some(schedule)) => {
+                engine.scrub_behind(writer, schedule);
+                Ok(())
+            }
+            _ => perform(engine, writer, task),
+        };
+        if let Err(error) = done {
             if writer.check_poison().is_err() {
                 // The store says so to everybody who writes.
                 tracing::error!(%error, "housekeeping ends");
@@ -72,7 +79,7 @@ fn perform(engine: &Engine, writer: &Writer, task: Task) -> Result<()> {
             });
             urgent.and(compacted.map(drop))
         }
-        Task::Stop => Ok(()),
+        Task::Scrub | Task::Stop => Ok(()),
     }
 }
 

@@ -41,7 +41,7 @@ pub use builder::LogStoreBuilder;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use compaction::CompactionReport;
 pub use config::Durability;
-pub use engine::{RecoveryReport, TornTail};
+pub use engine::{DamagedSegment, RecoveryReport, ScrubReport, StoreHealth, TornTail};
 pub use error::{Error, Result};
 pub use group::{OffsetReset, OffsetResetPlan, PartitionReset, ResetNote};
 pub use log::{

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::compaction::CompactionReport;
 use crate::consumer::LogConsumer;
-use crate::engine::{Engine, RecoveryReport};
+use crate::engine::{Engine, RecoveryReport, ScrubReport, StoreHealth};
 use crate::error::Result;
 use crate::housekeeping::Housekeeping;
 use crate::log::{
@@ -170,6 +170,27 @@ impl LogStore {
     /// partition as it was and do not keep others from being compacted.
     pub fn compact(&self) -> Result<CompactionReport> {
         self.inner.engine.compact(&mut || true)
+    }
+
+    /// Reads all sealed segments once, checks every batch, and says what is damaged, without
+    /// keeping readers or writers. The store's own thread does the same behind them, slowly; what it
+    /// finds is in [`health`](Self::health). Bytes that the system has in its page cache are
+    /// checked as they are there.
+    ///
+    /// Nothing is changed: a read of damaged records is `Corrupt`, and `headwater log repair` says
+    /// what can be done.
+    ///
+    /// # Errors
+    /// `ReadOnly`.
+    pub fn scrub(&self) -> Result<ScrubReport> {
+        self.inner.engine.scrub()
+    }
+
+    /// How the store is: whether it takes writes, and what damage the scrub has found. Nothing for
+    /// a read-only one.
+    #[must_use]
+    pub fn health(&self) -> StoreHealth {
+        self.inner.engine.health()
     }
 
     /// Closes the store for all its handles: what was acknowledged is durable, whatever the

@@ -14,6 +14,7 @@ pub(crate) enum Task {
     SyncJournal,
     Retention,
     Compaction,
+    Scrub,
     Stop,
 }
 
@@ -22,7 +23,21 @@ pub(crate) enum Task {
 pub(crate) struct Intervals {
     pub(crate) retention: Duration,
     pub(crate) compaction: Duration,
+    /// None for never.
+    pub(crate) scrub: Option<ScrubSchedule>,
 }
+
+/// How fast the scrub goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ScrubSchedule {
+    /// More than zero.
+    pub(crate) bytes_per_second: u64,
+    /// How long it rests after it was through all segments.
+    pub(crate) pause: Duration,
+}
+
+/// The scrub begins this long after the store was opened: who only looks in is not kept.
+const SCRUB_DELAY: Duration = Duration::from_secs(60);
 
 impl Engine {
     /// Waits for the next piece of work; the caller is the housekeeping thread.
@@ -46,8 +61,13 @@ impl Engine {
                 work.compaction_due = None;
                 return Task::Compaction;
             }
-            let next = self.journal_due(writer, &work).into_iter().chain([retention_at]);
-            let next = next.fold(compaction_at, Duration::min);
+            let scrub_at =
+                intervals.scrub.map(|_| *work.scrub_due.get_or_insert(now + SCRUB_DELAY));
+            if scrub_at.is_some_and(|at| at <= now) {
+                return Task::Scrub;
+            }
+            let others = self.journal_due(writer, &work).into_iter().chain(scrub_at);
+            let next = others.chain([retention_at]).fold(compaction_at, Duration::min);
             writer.work_came.wait_for(&mut work, next.saturating_sub(now));
         }
     }
@@ -79,6 +99,21 @@ impl Engine {
             Durability::Interval(interval) => Some(work.synced_at + interval),
             Durability::Sync | Durability::Os => None,
         }
+    }
+
+    /// Goes on with the scrub a bit, and says when it is to go on.
+    pub(crate) fn scrub_behind(&self, writer: &Writer, schedule: &ScrubSchedule) {
+        let step = self.scrub_step(writer);
+        let pause = match step.is_pass_over {
+            true => schedule.pause,
+            false => {
+                let nanos = u128::from(step.bytes) * 1_000_000_000;
+                let nanos = nanos / u128::from(schedule.bytes_per_second);
+                Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+            }
+        };
+        let due = self.clock.monotonic().saturating_add(pause);
+        writer.work.lock().scrub_due = Some(due);
     }
 
     /// Says whether there is a thread that asks for tasks.

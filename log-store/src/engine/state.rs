@@ -12,6 +12,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use crate::checkpoint::CheckpointFiles;
 use crate::clock::Clock;
 use crate::config::Durability;
+use crate::engine::health::ScrubState;
 use crate::engine::recovery::RecoveryReport;
 use crate::engine::reserve::Reserve;
 use crate::error::{Error, Result};
@@ -70,6 +71,7 @@ pub(crate) struct Writer {
     pub(super) bytes_since_checkpoint: AtomicU64,
     /// How much memory a compaction uses to tell keys apart.
     pub(super) compaction_bytes_max: usize,
+    pub(super) scrub: Mutex<ScrubState>,
     pub(super) work: Mutex<Work>,
     pub(super) work_came: Condvar,
     poison: OnceLock<Arc<str>>,
@@ -125,6 +127,8 @@ pub(crate) struct Work {
     pub(crate) retention_due: Option<Duration>,
     /// When compaction is due by itself.
     pub(crate) compaction_due: Option<Duration>,
+    /// When the scrub goes on.
+    pub(super) scrub_due: Option<Duration>,
     /// When the journal was synced last behind the appends.
     pub(crate) synced_at: Duration,
     /// Something is queued that nobody waits for yet.
@@ -160,6 +164,7 @@ impl Writer {
             checkpoint_bytes: parts.checkpoint_bytes,
             bytes_since_checkpoint: AtomicU64::new(0),
             compaction_bytes_max: parts.compaction_bytes_max,
+            scrub: Mutex::new(ScrubState::default()),
             work: Mutex::new(Work::default()),
             work_came: Condvar::new(),
             poison: OnceLock::new(),

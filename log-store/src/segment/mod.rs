@@ -7,6 +7,7 @@ mod offset_index;
 mod state;
 mod reader;
 mod recovery;
+mod scrub;
 
 pub(crate) use index_entry::is_index_whole;
 pub(crate) use name::{SegmentFile, SegmentId};

@@ -254,7 +254,7 @@ impl Segment {
         self.file().read(u64::from(position), len).map_err(|e| Error::io("read", self.path(), e))
     }
 
-    fn corrupt(
+    pub(super) fn corrupt(
         &self,
         topic_partition: &TopicPartition,
         offset: Offset,

@@ -222,12 +222,14 @@ impl StorageFile for DirectoryFile {
         match self.reads {
             _ if len == 0 => Ok(Bytes::new()),
             Reads::Mapped => self.read_mapped(position, len),
-            Reads::Positioned => {
-                let mut bytes = vec![0; len];
-                self.file.read_exact_at(&mut bytes, position)?;
-                Ok(Bytes::from(bytes))
-            }
+            Reads::Positioned => self.read_copy(position, len),
         }
+    }
+
+    fn read_copy(&self, position: u64, len: usize) -> io::Result<Bytes> {
+        let mut bytes = vec![0; len];
+        self.file.read_exact_at(&mut bytes, position)?;
+        Ok(Bytes::from(bytes))
     }
 
     fn write(&self, position: u64, bytes: &[u8]) -> io::Result<()> {

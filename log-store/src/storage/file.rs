@@ -128,6 +128,15 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     /// `UnexpectedEof` if the file ends before, or what the system reports.
     fn read(&self, position: u64, len: usize) -> io::Result<Bytes>;
 
+    /// As [`read`](Self::read), but always a copy: where the disk is broken, that is an error of this
+    /// call and not a signal that ends the process. Default = `read`.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    fn read_copy(&self, position: u64, len: usize) -> io::Result<Bytes> {
+        self.read(position, len)
+    }
+
     /// Writes all of `bytes` at `position`.
     ///
     /// # Errors
