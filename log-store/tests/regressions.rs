@@ -1126,3 +1126,59 @@ fn removed_segments_do_not_come_back_with_a_power_cut_and_leftovers_go() {
     assert!(cut.contents(first).is_none());
     assert_eq!(values(&store, &t).len(), 2);
 }
+
+/// The sync of a segment failed, and the process was started again: what it found in the page cache
+/// was not on the disk, the next sync said that all was well, and a checkpoint said that it was
+/// durable. A power cut made a hole of it.
+#[test]
+fn what_a_failed_sync_left_in_the_page_cache_only_is_written_again() {
+    let storage = SimulatedStorage::new();
+    let store = sim(&storage, Durability::Os).unwrap();
+    store.create_topic(&NewTopic::new("t")).unwrap();
+    put(&store, &tp("t", 0), "acknowledged").unwrap();
+    let at = storage.calls() + 1;
+    storage.set_effect(Some(CallEffect { at, from_then_on: true, effect: Effect::FailsToSync }));
+    store.create_topic(&NewTopic::new("other")).unwrap_err();
+    storage.set_effect(None);
+    drop(store);
+    let store = sim(&storage, Durability::Os).unwrap();
+    assert_eq!(values(&store, &tp("t", 0)), ["acknowledged"]);
+    let cut = storage.crash(CrashKind::PowerCut, |n| if n == 5 { 0 } else { n - 1 });
+    let store = sim(&cut, Durability::Os).unwrap();
+    assert_eq!(values(&store, &tp("t", 0)), ["acknowledged"], "a checkpoint said it was durable");
+}
+
+/// Making a store failed at the sync of the journal, and the next attempt took the file as it was
+/// to be seen: after a power cut it was shorter, and the store did not open.
+#[test]
+fn a_store_whose_making_failed_once_is_made_from_nothing() {
+    for skip in 1..60 {
+        let storage = SimulatedStorage::new();
+        let effect = CallEffect { at: skip, from_then_on: false, effect: Effect::FailsToSync };
+        storage.set_effect(Some(effect));
+        drop(sim(&storage, Durability::Sync));
+        storage.set_effect(None);
+        let store = sim(&storage, Durability::Sync).unwrap();
+        store.create_topic(&NewTopic::new("t")).unwrap();
+        put(&store, &tp("t", 0), "acknowledged").unwrap();
+        let cut = storage.crash(CrashKind::PowerCut, |n| if n == 5 { 0 } else { n - 1 });
+        drop(store);
+        let store = sim(&cut, Durability::Sync).unwrap_or_else(|e| panic!("call {skip}: {e}"));
+        assert_eq!(values(&store, &tp("t", 0)), ["acknowledged"], "call {skip}");
+    }
+}
+
+/// A disk that could not be read was taken for a damaged file.
+#[test]
+fn a_store_that_cannot_be_read_is_not_called_damaged() {
+    let storage = SimulatedStorage::new();
+    sim(&storage, Durability::Sync).unwrap().close().unwrap();
+    for skip in 1..40 {
+        let storage = storage.crash(CrashKind::Kill, |_| 0);
+        let fault = CallFault { at: skip, from_then_on: true, kind: io::ErrorKind::Other };
+        storage.set_fault(Some(fault));
+        let error = sim(&storage, Durability::Sync).unwrap_err();
+        let named = matches!(error, Error::Io { .. } | Error::Poisoned { .. });
+        assert!(named, "call {skip}: {error}");
+    }
+}

@@ -49,11 +49,21 @@ pub(super) fn read_store_file(storage: &dyn Storage, dir: &Path) -> Result<Optio
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(Error::io("open", &path, error)),
     };
+    let mut failed = None;
     for position in [0, COPY] {
-        let Ok(bytes) = file.read(position, BYTES) else { continue };
-        if let Some(id) = parse_copy(&path, &bytes)? {
-            return Ok(Some(id));
+        match file.read(position, BYTES) {
+            Ok(bytes) => {
+                if let Some(id) = parse_copy(&path, &bytes)? {
+                    return Ok(Some(id));
+                }
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {}
+            Err(error) => failed = Some(error),
         }
+    }
+    // A disk that cannot be read says nothing of what is on it.
+    if let Some(error) = failed {
+        return Err(Error::io("read", &path, error));
     }
     Err(Error::CorruptFile { path, reason: "neither of its two copies is whole".to_owned() })
 }

@@ -7,7 +7,7 @@ use crate::batch::{BatchHeader, Place};
 use crate::engine::reserve::Reserve;
 use crate::error::{Error, Result};
 use crate::journal::{JournaledBatch, Replay};
-use crate::segment::{Publication, Segment, SegmentEnd, scan};
+use crate::segment::{Publication, Segment, SegmentEnd, scan, write_back};
 use crate::types::{Offset, PartitionId, Timestamp, TopicPartition};
 
 /// What opening a store found and did.
@@ -64,6 +64,7 @@ impl Recovering {
         let begin = self.segment.end();
         let found = scan(&self.segment, begin, &self.place)?;
         if found.end != begin {
+            write_back(&self.segment, begin, found.end)?;
             self.segment.extend(found.end);
             self.segment.note_append(self.now);
         }

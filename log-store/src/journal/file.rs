@@ -35,6 +35,9 @@ impl Journal {
     /// Creates the file with all the space that it will ever take.
     pub(crate) fn create(storage: &dyn Storage, path: &Path, capacity: u64) -> Result<()> {
         let created = storage.open(path, OpenMode::Create).and_then(|file| {
+            // From nothing: of a file that an earlier attempt could not sync, the disk may have less
+            // than is to be seen here, and no later sync would say so.
+            file.truncate(0)?;
             file.reserve(capacity)?;
             file.sync()
         });
