@@ -373,6 +373,76 @@ fn run(seed: u64, tally: &mut Tally) {
     }
 }
 
+/// What several threads were told about their appends, by partition: the offset and the value.
+type Told = Vec<(usize, u64, String)>;
+
+/// Appends to both partitions until the machine stops, and notes what was acknowledged.
+fn append_until_it_stops(store: &LogStore, thread: usize) -> Told {
+    let mut told = Told::new();
+    for n in 0..60 {
+        let number = (thread + n) % PARTITIONS as usize;
+        let value = format!("{thread}/{n}/{}", "x".repeat(n * 7 % 90));
+        let record = Record::value(value.as_bytes());
+        match store.append(&partition(u32::try_from(number).unwrap()), &record) {
+            Ok(offset) => told.push((number, offset.value(), value)),
+            Err(_) => break,
+        }
+    }
+    told
+}
+
+#[test]
+fn no_crash_loses_what_one_of_several_threads_was_told() {
+    let cases = std::env::var("HEADWATER_CASES").map_or(200, |n| n.parse::<u64>().unwrap() / 5);
+    let first = fastrand::u64(0..1 << 40);
+    println!("seeds {first} to {}", first + cases);
+    let (mut acknowledged, mut stopped) = (0, 0);
+    for seed in first..first + cases {
+        let mut rng = Rng::with_seed(seed);
+        let storage = SimulatedStorage::new();
+        let store = open(&storage, Durability::Sync).unwrap();
+        let segment_bytes = rng.u32(1_024..20_000).to_string();
+        let topic = NewTopic::new(TOPIC).partitions(PARTITIONS);
+        store.create_topic(&topic.config("segment.bytes", segment_bytes)).unwrap();
+        // Once or for good: after one call that failed nothing may be acknowledged by mistake.
+        let at = storage.calls() + rng.u64(1..300);
+        let kind = if rng.bool() { io::ErrorKind::Other } else { io::ErrorKind::StorageFull };
+        storage.set_fault(Some(CallFault { at, from_then_on: rng.bool(), kind }));
+        let threads: Vec<_> = (0..3)
+            .map(|thread| {
+                let store = store.clone();
+                std::thread::spawn(move || append_until_it_stops(&store, thread))
+            })
+            .collect();
+        let told: Told = threads.into_iter().flat_map(|t| t.join().unwrap()).collect();
+        // Nothing survives that was not synced, or some of it.
+        let all_gone = rng.bool();
+        let after = storage.crash(CrashKind::PowerCut, |n| match (all_gone, n) {
+            (true, 5) => 0,
+            (true, n) => n - 1,
+            (false, n) => rng.usize(0..n),
+        });
+        stopped += u64::from(told.len() < 180);
+        abandon(&storage, Some(store));
+        let store = open(&after, Durability::Sync).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        for number in 0..PARTITIONS {
+            let batches = store.fetch(&partition(number), Offset::ZERO, usize::MAX).unwrap();
+            let read: Vec<_> = batches.iter().flat_map(RecordBatch::iter).collect();
+            for (at, record) in (0..).zip(&read) {
+                assert_eq!(record.offset.value(), at, "seed {seed}: partition {number}");
+            }
+            for (_, offset, value) in told.iter().filter(|(n, ..)| *n == number as usize) {
+                let there = read.get(usize::try_from(*offset).unwrap()).and_then(|r| r.value);
+                let expected = Some(value.as_bytes());
+                assert_eq!(there, expected, "seed {seed}: partition {number}, offset {offset}");
+            }
+        }
+        acknowledged += told.len();
+    }
+    println!("{cases} crashes, {stopped} in the middle, {acknowledged} appends acknowledged");
+    assert!(acknowledged > 0 && stopped > 0);
+}
+
 #[test]
 fn no_crash_loses_what_was_acknowledged_or_tears_a_transaction() {
     let mut tally = Tally::default();

@@ -1186,3 +1186,21 @@ fn a_store_that_cannot_be_read_is_not_called_damaged() {
     }
     panic!("an open makes more calls than were tried");
 }
+
+/// What is not durable yet is not to be seen: a reader would act on what a power cut takes back.
+#[test]
+fn nothing_is_seen_before_the_sync_that_covers_it() {
+    let gate = Gate::new();
+    let store = gated(&gate, Durability::Sync).unwrap();
+    store.create_topic(&NewTopic::new("t")).unwrap();
+    let t = tp("t", 0);
+    gate.stop_at("sync", "journal.0");
+    let (writer, to) = (store.clone(), t.clone());
+    let appending = std::thread::spawn(move || put(&writer, &to, "x"));
+    gate.wait_reached();
+    let seen = (store.watermarks(&t).unwrap().end, values(&store, &t));
+    gate.release();
+    assert_eq!(appending.join().unwrap().unwrap(), Offset::ZERO);
+    assert_eq!(seen, (Offset::ZERO, vec![]));
+    assert_eq!(values(&store, &t), ["x"]);
+}
