@@ -5,6 +5,7 @@
 //! After every operation the log is compared with the model. `HEADWATER_CASES=n` sets how much is
 //! tried, `HEADWATER_SEED=n` runs one seed again; see the modules.
 #![allow(
+    clippy::cast_sign_loss,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
