@@ -19,6 +19,38 @@ pub enum ProcessingGuarantee {
     AtLeastOnce,
 }
 
+/// Choices about what a topology does, made before it is built.
+///
+/// ```
+/// use headwater_topology::{StreamsBuilder, TopologyConfig};
+///
+/// let builder = StreamsBuilder::with_config(TopologyConfig::new().kafka_compat(true));
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TopologyConfig {
+    pub(crate) kafka_compat: bool,
+}
+
+impl TopologyConfig {
+    /// The defaults.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { kafka_compat: false }
+    }
+
+    /// Whether results are those of Kafka Streams also where Headwater knows better. Default = no.
+    ///
+    /// What it brings back: with
+    /// [`EmitStrategy::on_window_close`](crate::EmitStrategy::on_window_close) a window is lost
+    /// when stream time jumps further than the store keeps windows, before the window was
+    /// emitted.
+    #[must_use]
+    pub const fn kafka_compat(mut self, kafka_compat: bool) -> Self {
+        self.kafka_compat = kafka_compat;
+        self
+    }
+}
+
 /// How an application runs. [`set`](Self::set) takes Kafka's keys as strings.
 ///
 /// ```
@@ -40,6 +72,7 @@ pub struct StreamsConfig {
     pub(crate) buffered_records_per_partition: usize,
     pub(crate) repartition_purge_interval: Duration,
     pub(crate) window_changelog_additional_retention_ms: i64,
+    pub(crate) emit_interval: Option<Duration>,
     pub(crate) handlers: Handlers,
     pub(crate) dead_letter_topic: Option<String>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -60,6 +93,7 @@ impl StreamsConfig {
             buffered_records_per_partition: 1_000,
             repartition_purge_interval: Duration::from_secs(30),
             window_changelog_additional_retention_ms: 86_400_000,
+            emit_interval: None,
             handlers: Handlers::default(),
             dead_letter_topic: None,
             clock: Arc::new(SystemClock::new()),
@@ -79,6 +113,17 @@ impl StreamsConfig {
     #[must_use]
     pub fn commit_interval(mut self, interval: Duration) -> Self {
         self.commit_interval = Some(interval);
+        self
+    }
+
+    /// How often, by the wall clock, operators look for results that have become final: closed
+    /// windows of [`EmitStrategy::on_window_close`](crate::EmitStrategy::on_window_close), and
+    /// records that a left or outer join of two streams found no match for. They look when a
+    /// record comes, so it only bounds how often. Default = 1 s, as in Kafka Streams; in the test
+    /// driver and during a replay, every time.
+    #[must_use]
+    pub fn emit_interval(mut self, interval: Duration) -> Self {
+        self.emit_interval = Some(interval);
         self
     }
 
@@ -165,6 +210,10 @@ impl StreamsConfig {
             "poll.ms" => self.poll = millis()?,
             "max.poll.records" => self.max_poll_records = count()?,
             "buffered.records.per.partition" => self.buffered_records_per_partition = count()?,
+            "__emit.interval.ms.kstreams.windowed.aggregation__"
+            | "__emit.interval.ms.kstreams.outer.join.spurious.results.fix__" => {
+                self.emit_interval = Some(millis()?);
+            }
             "repartition.purge.interval.ms" => self.repartition_purge_interval = millis()?,
             "windowstore.changelog.additional.retention.ms" => {
                 self.window_changelog_additional_retention_ms =
@@ -203,6 +252,10 @@ impl StreamsConfig {
             value: self.application_id.clone(),
             reason: format!("it is no name for a topic: {error}"),
         })
+    }
+
+    pub(crate) fn emit_interval_or_default(&self) -> Duration {
+        self.emit_interval.unwrap_or(Duration::from_secs(1))
     }
 
     pub(crate) fn commit_interval_or_default(&self) -> Duration {

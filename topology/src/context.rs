@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use headwater_log_store::{
-    Error as LogError, Header, PartitionId, Producer, ProducerRecord, RecordBatch, RecordView,
-    Timestamp, partition_for_key,
+    Clock, Error as LogError, Header, PartitionId, Producer, ProducerRecord, RecordBatch,
+    RecordView, Timestamp, partition_for_key,
 };
 
 use crate::error::{BoxError, Error, RecordPosition};
@@ -49,6 +50,32 @@ pub(crate) struct DeadLetterTopic {
     pub(crate) topic: ResolvedTopic,
 }
 
+/// Keeps apart the moments at which operators look for results that have become final. It only
+/// saves work: what is found later is the same.
+#[derive(Clone, Debug)]
+pub(crate) struct EmitTimer {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) interval: Duration,
+    /// Whether records are replayed: results must then not depend on the wall clock.
+    pub(crate) replaying: bool,
+}
+
+impl EmitTimer {
+    /// Whether it is time to look; `next_ms` is the operator's own note.
+    pub(crate) fn is_due(&self, next_ms: &mut i64) -> bool {
+        if self.replaying || self.interval.is_zero() {
+            return true;
+        }
+        let now_ms = self.clock.now().as_millis();
+        if now_ms < *next_ms {
+            return false;
+        }
+        let interval_ms = i64::try_from(self.interval.as_millis()).unwrap_or(i64::MAX);
+        *next_ms = now_ms.saturating_add(interval_ms);
+        true
+    }
+}
+
 /// What the nodes of all tasks of a worker share: the way out, the counters, and where we are.
 pub(crate) struct Context {
     pub(crate) producer: Box<dyn Producer>,
@@ -60,6 +87,7 @@ pub(crate) struct Context {
     pub(crate) dead_letters: Option<DeadLetterTopic>,
     /// How often each record since the last commit has failed and was to be tried again.
     pub(crate) retries: BTreeMap<RecordPosition, u32>,
+    pub(crate) emit_timer: EmitTimer,
     node_names: Arc<[String]>,
     key_buffer: Vec<u8>,
     value_buffer: Vec<u8>,
@@ -88,6 +116,7 @@ impl Context {
         handlers: Handlers,
         dead_letters: Option<DeadLetterTopic>,
         node_names: Arc<[String]>,
+        emit_timer: EmitTimer,
     ) -> Self {
         Self {
             producer,
@@ -98,6 +127,7 @@ impl Context {
             handlers,
             dead_letters,
             retries: BTreeMap::new(),
+            emit_timer,
             node_names,
             key_buffer: Vec::new(),
             value_buffer: Vec::new(),

@@ -23,11 +23,12 @@ mod runtime;
 mod replay;
 mod testing;
 
-pub use config::{ProcessingGuarantee, StreamsConfig};
+pub use config::{ProcessingGuarantee, StreamsConfig, TopologyConfig};
 pub use dsl::builder::{StreamsBuilder, Topics};
 pub use dsl::handles::{KGroupedStream, KStream, KTable, TimeWindowedKStream};
 pub use dsl::options::{Consumed, Grouped, Materialized, Produced};
 pub use dsl::stream::Terminal;
+pub use dsl::windows::Windows;
 pub use error::{BoxError, BuildError, Error, RecordPosition, Result};
 pub use error_handler::{ErrorHandler, ErrorResponse, FailedRecord, FailureKind, RETRIES_MAX};
 pub use graph::plan::Topology;
@@ -45,4 +46,8 @@ pub use testing::driver::TopologyTestDriver;
 pub use testing::topics::{TestInputTopic, TestOutputTopic, TestRecord};
 pub use time::TimestampExtractor;
 pub use types::TaskId;
-pub use window::{TimeWindowedSerde, TimeWindows, Window, Windowed};
+pub use window::emit_strategy::EmitStrategy;
+pub use window::time_windows::{TimeWindows, UnlimitedWindows};
+pub use window::windowed::{
+    AnyWindow, SessionWindow, SessionWindowedSerde, TimeWindowedSerde, Window, Windowed,
+};

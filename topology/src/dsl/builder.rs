@@ -1,5 +1,6 @@
 //! `StreamsBuilder`: where a topology starts.
 
+use crate::config::TopologyConfig;
 use crate::dsl::handles::KStream;
 use crate::dsl::options::Consumed;
 use crate::dsl::scope::Scope;
@@ -64,6 +65,12 @@ impl StreamsBuilder {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty builder of topologies that make those choices.
+    #[must_use]
+    pub fn with_config(config: TopologyConfig) -> Self {
+        Self { scope: Scope::new(config) }
     }
 
     /// Reads topics as a stream, with the types' own serdes and record time.

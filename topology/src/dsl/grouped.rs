@@ -4,8 +4,9 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::dsl::handles::{KGroupedStream, KTable, TimeWindowedKStream};
+use crate::dsl::handles::{KGroupedStream, KTable};
 use crate::dsl::options::Materialized;
+use crate::dsl::windows::Windows;
 use crate::graph::node::{NodeKind, StoreDefinition, StoreKind};
 use crate::operators::aggregate::{self, Adder, AggregateOptions};
 use crate::operators::{repartition, sink, source};
@@ -14,7 +15,6 @@ use crate::serdes::SerdeRef;
 use crate::store::key_value::KeyValueStore;
 use crate::time::TimestampExtractor;
 use crate::types::{NodeId, TopicRef};
-use crate::window::TimeWindows;
 
 impl<K, V> KGroupedStream<K, V>
 where
@@ -59,10 +59,24 @@ where
         source
     }
 
-    /// Groups by tumbling windows as well.
+    /// Groups by windows as well: [`TimeWindows`](crate::TimeWindows) or
+    /// [`UnlimitedWindows`](crate::UnlimitedWindows).
+    ///
+    /// ```
+    /// # use headwater_topology::{StreamsBuilder, TimeWindows};
+    /// # use std::time::Duration;
+    /// # let builder = StreamsBuilder::new();
+    /// // How often each key came in the last hour, anew every ten minutes.
+    /// let hours = TimeWindows::of_size_with_no_grace(Duration::from_secs(3_600));
+    /// builder
+    ///     .stream::<String, String>("clicks")
+    ///     .group_by_key()
+    ///     .windowed_by(hours.advance_by(Duration::from_secs(600)))
+    ///     .count("clicks-by-hour");
+    /// ```
     #[must_use]
-    pub fn windowed_by(&self, windows: TimeWindows) -> TimeWindowedKStream<K, V> {
-        TimeWindowedKStream::new(self.clone(), windows)
+    pub fn windowed_by<W: Windows>(&self, windows: W) -> W::WindowedStream<K, V> {
+        windows.window(self.clone())
     }
 }
 

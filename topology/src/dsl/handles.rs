@@ -10,8 +10,9 @@ use std::sync::atomic::AtomicBool;
 
 use crate::dsl::options::Grouped;
 use crate::dsl::scope::Scope;
+use crate::operators::window_aggregate::AlignedWindows;
 use crate::types::NodeId;
-use crate::window::TimeWindows;
+use crate::window::emit_strategy::EmitStrategy;
 
 /// A stream of records: each one stands for itself.
 ///
@@ -72,26 +73,22 @@ impl<K, V> fmt::Debug for KGroupedStream<K, V> {
     }
 }
 
-/// A stream grouped by key and tumbling window.
+/// A stream grouped by key and window: tumbling, hopping or unlimited.
 ///
-/// Null keys are dropped and counted; null values are aggregated. Late records are dropped and
-/// counted: see [`TimeWindows`].
+/// Null keys are dropped and counted; null values are aggregated. A record is left out of the
+/// windows that it is late for, and counted for each: see [`TimeWindows`](crate::TimeWindows).
 pub struct TimeWindowedKStream<K, V> {
     pub(crate) grouped: KGroupedStream<K, V>,
-    pub(crate) windows: TimeWindows,
+    pub(crate) windows: AlignedWindows,
+    pub(crate) emit: EmitStrategy,
 }
 
 impl<K, V> fmt::Debug for TimeWindowedKStream<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TimeWindowedKStream")
             .field("windows", &self.windows)
+            .field("emit", &self.emit)
             .finish_non_exhaustive()
-    }
-}
-
-impl<K, V> TimeWindowedKStream<K, V> {
-    pub(crate) fn new(grouped: KGroupedStream<K, V>, windows: TimeWindows) -> Self {
-        Self { grouped, windows }
     }
 }
 

@@ -2,6 +2,7 @@
 pub(crate) mod options;
 pub(crate) mod scope;
 pub(crate) mod handles;
+pub(crate) mod windows;
 pub(crate) mod table;
 pub(crate) mod grouped;
 pub(crate) mod windowed;

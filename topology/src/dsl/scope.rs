@@ -3,10 +3,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use crate::config::TopologyConfig;
 use crate::error::BuildError;
 use crate::graph::naming::{RepartitionNames, repartition_names};
 use crate::graph::node::{NodeFactory, NodeKind, StoreDefinition};
-use crate::graph::plan::{GraphBuilder, Topology};
+use crate::graph::plan::{Closing, GraphBuilder, Topology};
 use crate::types::NodeId;
 
 /// A shared handle on the graph in the making.
@@ -14,6 +15,18 @@ use crate::types::NodeId;
 pub(crate) struct Scope(Rc<RefCell<GraphBuilder>>);
 
 impl Scope {
+    pub(crate) fn new(config: TopologyConfig) -> Self {
+        Self(Rc::new(RefCell::new(GraphBuilder::new(config.kafka_compat))))
+    }
+
+    pub(crate) fn kafka_compat(&self) -> bool {
+        self.0.borrow().kafka_compat()
+    }
+
+    pub(crate) fn set_closing(&self, node: NodeId, closing: Closing) {
+        self.0.borrow_mut().set_closing(node, closing);
+    }
+
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Rc::ptr_eq(&self.0, &other.0)
     }

@@ -1,6 +1,6 @@
 //! The graph: how it is written node by node, and the finished topology.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::error::BuildError;
@@ -107,10 +107,35 @@ pub(crate) struct GraphBuilder {
     nodes: Vec<Node>,
     stores: Vec<StoreDefinition>,
     copartitioned: Vec<BTreeSet<TopicRef>>,
+    /// When the windows of aggregations close, by node.
+    closings: BTreeMap<NodeId, Closing>,
+    kafka_compat: bool,
     error: Option<BuildError>,
 }
 
+/// When the windows of an aggregation close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Closing {
+    /// How far stream time goes beyond a window's end while the window still takes records.
+    pub(crate) grace_ms: i64,
+    /// Whether the millisecond of its end belongs to a window.
+    pub(crate) end_is_inclusive: bool,
+}
+
 impl GraphBuilder {
+    pub(crate) fn new(kafka_compat: bool) -> Self {
+        Self { kafka_compat, ..Self::default() }
+    }
+
+    /// Whether results are Kafka Streams' also where Headwater's would differ.
+    pub(crate) fn kafka_compat(&self) -> bool {
+        self.kafka_compat
+    }
+
+    pub(crate) fn set_closing(&mut self, id: NodeId, closing: Closing) {
+        self.closings.insert(id, closing);
+    }
+
     /// Adds a node below its parents.
     pub(crate) fn add_node(&mut self, name: String, parents: &[NodeId], kind: NodeKind) -> NodeId {
         let id = NodeId::new(self.nodes.len());

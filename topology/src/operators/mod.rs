@@ -7,6 +7,8 @@ pub(crate) mod flat_map;
 pub(crate) mod merge;
 pub(crate) mod peek;
 pub(crate) mod repartition;
+pub(crate) mod aggregator;
+pub(crate) mod emit_final;
 pub(crate) mod aggregate;
 pub(crate) mod window_aggregate;
 pub(crate) mod table;

@@ -1,29 +1,76 @@
-//! Aggregations per key and tumbling window.
+//! Aggregations per key and tumbling, hopping or unlimited window.
 
 use std::cell::RefCell;
 use std::hash::Hash;
 use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use headwater_log_store::Timestamp;
 
 use crate::context::{Context, Step};
+use crate::error_handler::FailureKind;
 use crate::graph::node::NodeFactory;
 use crate::metrics::DropReason;
-use crate::operators::aggregate::{Adder, AggregateOptions};
+use crate::operators::aggregate::AggregateOptions;
+use crate::operators::aggregator::Aggregator;
+use crate::operators::emit_final::EmitFinal;
 use crate::processor::{AnyReceiver, Outputs, Receiver};
-use crate::record::{Change, Record};
+use crate::record::{Change, Headers, Record};
 use crate::store::table::ValueAndTimestamp;
 use crate::store::window_store::WindowStore;
-use crate::window::{TimeWindows, Windowed};
+use crate::window::emit_strategy::EmitStrategy;
+use crate::window::time_windows::{TimeWindows, UnlimitedWindows};
+use crate::window::windowed::{Window, Windowed};
 
-use std::sync::atomic::Ordering;
+/// Windows whose starts do not depend on the records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AlignedWindows {
+    Time(TimeWindows),
+    Unlimited(UnlimitedWindows),
+}
+
+impl AlignedWindows {
+    pub(crate) fn size_ms(&self) -> i64 {
+        match self {
+            Self::Time(windows) => windows.size_ms(),
+            Self::Unlimited(_) => i64::MAX,
+        }
+    }
+
+    pub(crate) fn grace_ms(&self) -> i64 {
+        match self {
+            Self::Time(windows) => windows.grace_ms(),
+            Self::Unlimited(_) => 0,
+        }
+    }
+
+    fn windows_for(&self, timestamp: Timestamp) -> impl Iterator<Item = Window> + use<> {
+        let (aligned, unlimited) = match self {
+            Self::Time(windows) => (Some(windows.windows_for(timestamp)), None),
+            Self::Unlimited(windows) => (None, windows.window_for(timestamp)),
+        };
+        aligned.into_iter().flatten().chain(unlimited)
+    }
+}
+
+/// How a windowed aggregation works, beside what it does with values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Windowing<W> {
+    pub(crate) windows: W,
+    pub(crate) emit: EmitStrategy,
+    /// Which of the stream times in the store is this operator's.
+    pub(crate) operator: usize,
+}
 
 struct WindowAggregate<K, V, A, F> {
     options: Arc<AggregateOptions<K, V, A>>,
-    windows: TimeWindows,
+    windowing: Windowing<AlignedWindows>,
     send_old: bool,
-    add: Arc<F>,
+    aggregator: Arc<F>,
     store: Rc<RefCell<WindowStore<K, A>>>,
+    emit_final: EmitFinal,
     outputs: Outputs<Windowed<K>, Change<A>>,
     input: PhantomData<fn(V)>,
 }
@@ -32,24 +79,25 @@ struct WindowAggregate<K, V, A, F> {
 /// that stream time has left behind by the grace are dropped and counted as late.
 pub(crate) fn factory<K, V, A, F>(
     options: AggregateOptions<K, V, A>,
-    windows: TimeWindows,
-    add: F,
+    windowing: Windowing<AlignedWindows>,
+    aggregator: F,
 ) -> NodeFactory
 where
     K: Hash + Eq + Clone + 'static,
-    V: 'static,
+    V: Clone + 'static,
     A: Clone + 'static,
-    F: Adder<K, V, A>,
+    F: Aggregator<K, V, A>,
 {
-    let (options, add) = (Arc::new(options), Arc::new(add));
+    let (options, aggregator) = (Arc::new(options), Arc::new(aggregator));
     Arc::new(move |parts| {
         AnyReceiver::new(WindowAggregate {
             send_old: options.send_old.load(Ordering::Relaxed),
             store: parts.store(&options.store),
             outputs: parts.outputs(),
             options: Arc::clone(&options),
-            windows,
-            add: Arc::clone(&add),
+            windowing,
+            aggregator: Arc::clone(&aggregator),
+            emit_final: EmitFinal::default(),
             input: PhantomData,
         })
     })
@@ -58,9 +106,9 @@ where
 impl<K, V, A, F> Receiver<K, V> for WindowAggregate<K, V, A, F>
 where
     K: Hash + Eq + Clone + 'static,
-    V: 'static,
+    V: Clone + 'static,
     A: Clone + 'static,
-    F: Adder<K, V, A>,
+    F: Aggregator<K, V, A>,
 {
     fn receive(&mut self, record: Record<K, V>, context: &mut Context) -> Step {
         context.enter(self.options.node);
@@ -69,28 +117,89 @@ where
             return Ok(());
         }
         let Record { key, value, timestamp, headers } = record;
-        let window = self.windows.window_for(timestamp);
+        let Windowing { windows, operator, .. } = self.windowing;
+        let observed_ms = self.store.borrow_mut().observe(operator, timestamp);
+        let close_ms = observed_ms.saturating_sub(windows.grace_ms());
+        // The last window takes the value, those before it get clones.
+        let mut matching = windows.windows_for(timestamp).peekable();
+        let mut value = Some(value);
+        while let Some(window) = matching.next() {
+            let value = if matching.peek().is_some() { value.clone() } else { value.take() };
+            let Some(value) = value else { break };
+            if window.end_ms <= close_ms {
+                context.drop_record(DropReason::Late);
+            } else {
+                let key = Windowed { key: key.clone(), window };
+                let headers = headers.clone();
+                self.update(Record { key, value, timestamp, headers }, context)?;
+                context.enter(self.options.node);
+            }
+        }
+        match self.windowing.emit {
+            EmitStrategy::OnWindowUpdate => Ok(()),
+            EmitStrategy::OnWindowClose => self.emit_closed(close_ms, &headers, context),
+        }
+    }
+}
+
+impl<K, V, A, F> WindowAggregate<K, V, A, F>
+where
+    K: Hash + Eq + Clone + 'static,
+    A: Clone + 'static,
+    F: Aggregator<K, V, A>,
+{
+    fn update(&mut self, record: Record<Windowed<K>, V>, context: &mut Context) -> Step {
+        let Record { key, value, timestamp, headers } = record;
         let (change, timestamp) = {
             let mut store = self.store.borrow_mut();
-            let observed = store.observe(timestamp);
-            let closed_ms = observed.as_millis().saturating_sub(self.windows.grace_ms());
-            if window.end_ms <= closed_ms {
-                context.drop_record(DropReason::Late);
-                return Ok(());
-            }
-            let slot = store.change(&key, window.start_ms);
+            let slot = store.change(&key.key, key.window.start_ms);
             let (old, timestamp) = match slot.take() {
                 Some(old) => (Some(old.value), timestamp.max(old.timestamp)),
-                None => (None, timestamp),
+                None => (self.aggregator.initial(), timestamp),
             };
             let old_to_send = if self.send_old { old.clone() } else { None };
             // A null is no aggregate but the lack of one: the next record is the first again.
-            let new = (self.add)(&key, value, old)
+            let new = self
+                .aggregator
+                .add(&key.key, value, old)
                 .filter(|new| !self.options.aggregate_serde.is_null(new));
             *slot = new.clone().map(|value| ValueAndTimestamp { value, timestamp });
             (Change { old: old_to_send, new }, timestamp)
         };
-        let record = Record { key: Windowed { key, window }, value: change, timestamp, headers };
-        self.outputs.forward(record, context)
+        match self.windowing.emit {
+            EmitStrategy::OnWindowUpdate => {
+                self.outputs.forward(Record { key, value: change, timestamp, headers }, context)
+            }
+            EmitStrategy::OnWindowClose => Ok(()),
+        }
+    }
+
+    /// Sends the windows that have closed since the last time.
+    fn emit_closed(&mut self, close_ms: i64, headers: &Headers, context: &mut Context) -> Step {
+        let emitted_ms = self.store.borrow().emitted_ms();
+        let size_ms = self.windowing.windows.size_ms();
+        let last_start_ms = close_ms.saturating_sub(size_ms);
+        if !self.emit_final.is_due(context, emitted_ms, close_ms) || last_start_ms < 0 {
+            return Ok(());
+        }
+        let first_start_ms = emitted_ms.map_or(0, |emitted_ms| (emitted_ms - size_ms).max(0) + 1);
+        let closed = {
+            let mut store = self.store.borrow_mut();
+            let closed = store.visible(first_start_ms, last_start_ms);
+            store.set_emitted(close_ms);
+            closed
+        };
+        let closed = match closed {
+            Ok(closed) => closed,
+            Err(reason) => return context.fail(FailureKind::Processing, reason),
+        };
+        for (start_ms, key, ValueAndTimestamp { value, timestamp }) in closed {
+            let window = Window { start_ms, end_ms: start_ms.saturating_add(size_ms) };
+            let key = Windowed { key, window };
+            let value = Change { old: None, new: Some(value) };
+            let headers = headers.clone();
+            self.outputs.forward(Record { key, value, timestamp, headers }, context)?;
+        }
+        Ok(())
     }
 }

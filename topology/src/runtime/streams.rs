@@ -19,7 +19,8 @@ use crate::runtime::task_set::TaskSet;
 use crate::runtime::worker::{self, Command, Progress, Shared, StreamsState, Worker};
 use crate::store::key_value::Row;
 use crate::store::table::ValueAndTimestamp;
-use crate::window::{TimeWindows, Window, Windowed};
+use crate::window::time_windows::TimeWindows;
+use crate::window::windowed::{Window, Windowed};
 
 /// How many rows an iteration asks the worker for at once.
 const ROWS_PER_PAGE: usize = 256;

@@ -11,7 +11,7 @@ use headwater_log_store::{
 };
 
 use crate::config::{ProcessingGuarantee, StreamsConfig};
-use crate::context::{Context, DeadLetterTopic, Step};
+use crate::context::{Context, DeadLetterTopic, EmitTimer, Step};
 use crate::error::{Error, Result};
 use crate::error_handler::Failure;
 use crate::graph::plan::Graph;
@@ -88,6 +88,11 @@ impl TaskSet {
             config.handlers.clone(),
             resolved.dead_letters.clone().map(|topic| DeadLetterTopic { topic }),
             node_names,
+            EmitTimer {
+                clock: Arc::clone(&config.clock),
+                interval: config.emit_interval_or_default(),
+                replaying: false,
+            },
         );
         let blueprint = Blueprint {
             graph,
@@ -216,6 +221,7 @@ impl TaskSet {
     /// A failure that a handler has an answer for is dealt with here: the work since the last
     /// commit is then taken back, and 0 returned.
     pub(crate) fn process(&mut self, records_max: u64) -> Result<u64> {
+        self.context.emit_timer.replaying = self.is_replaying();
         let processed = Cell::new(0_u64);
         let outcome =
             catch_unwind(AssertUnwindSafe(|| self.process_records(records_max, &processed)));

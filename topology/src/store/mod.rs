@@ -1,5 +1,6 @@
 //! State stores: typed values in memory, their changes logged at each commit.
 pub(crate) mod managed;
+pub(crate) mod stream_times;
 pub(crate) mod table;
 pub(crate) mod key_value;
 pub(crate) mod window_store;

@@ -9,24 +9,70 @@ use headwater_log_store::{RecordView, Timestamp};
 use crate::error::{BoxError, Error, Result};
 use crate::serdes::SerdeRef;
 use crate::store::managed::{ChangelogRecord, ChangelogWriter, ManagedStore};
+use crate::store::stream_times::StreamTimes;
 use crate::store::table::{Isolation, Table, ValueAndTimestamp};
 
 /// What follows the key in a changelog: the window's start and, always 0 here, a sequence number.
 const KEY_SUFFIX_BYTES: usize = 12;
 
+/// Where the close time up to which windows were emitted stands among the times of a store: after
+/// those of its operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Emission {
+    /// A window is emitted when its start and this many milliseconds lie at or before close time.
+    pub(crate) span_ms: i64,
+    /// Whether windows are kept until they were emitted, however long that takes.
+    pub(crate) keeps_windows: bool,
+}
+
+/// What a store of windows is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WindowStoreOptions {
+    pub(crate) retention_ms: i64,
+    /// How many operators share it, each with its own stream time.
+    pub(crate) operators: usize,
+    /// Set where windows are emitted when they close.
+    pub(crate) emission: Option<Emission>,
+}
+
+impl WindowStoreOptions {
+    /// The times of such a store. Those of one operator that emits updates are in its rows.
+    pub(crate) fn times(&self) -> StreamTimes {
+        let logged = self.emission.is_some() || self.operators > 1;
+        StreamTimes::new(self.operators + usize::from(self.emission.is_some()), logged)
+    }
+
+    /// The last start, by the clock of the store, whose windows are over.
+    pub(crate) fn expired_ms(&self, times: &StreamTimes, clock_ms: Option<i64>) -> Option<i64> {
+        let expired_ms = clock_ms?.saturating_sub(self.retention_ms);
+        let Some(Emission { span_ms, keeps_windows }) = self.emission else {
+            return Some(expired_ms);
+        };
+        // The stores that Kafka Streams emits from keep their windows a millisecond longer.
+        let expired_ms = expired_ms.saturating_sub(1);
+        if !keeps_windows {
+            return Some(expired_ms);
+        }
+        Some(expired_ms.min(times.get(self.operators)?.saturating_sub(span_ms)))
+    }
+}
+
 /// Typed values by window start and key, each with a timestamp.
+///
+/// The store has a clock of its own, the latest start of a window that was put into it. What
+/// started a retention before that is hidden, and gone with the next commit.
 pub(crate) struct WindowStore<K, V> {
     name: String,
+    options: WindowStoreOptions,
     windows: BTreeMap<i64, Table<K, V>>,
     /// The starts of the windows with changes, in the order of their first change.
     dirty: Vec<i64>,
     /// The changed keys of all windows, because commits ask for their number at every record.
     dirty_keys: usize,
-    /// The largest event time that the operator has seen. It lives here to be committed, aborted
-    /// and restored with the windows that it closes.
-    observed: Option<Timestamp>,
-    observed_committed: Option<Timestamp>,
-    retention_ms: i64,
+    /// The stream time of each operator, then the close time of the last emission.
+    times: StreamTimes,
+    clock_ms: Option<i64>,
+    clock_committed_ms: Option<i64>,
     key_serde: SerdeRef<K>,
     value_serde: SerdeRef<V>,
 }
@@ -34,39 +80,60 @@ pub(crate) struct WindowStore<K, V> {
 impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
     pub(crate) fn new(
         name: String,
-        retention_ms: i64,
+        options: WindowStoreOptions,
         key_serde: SerdeRef<K>,
         value_serde: SerdeRef<V>,
     ) -> Self {
         Self {
             name,
+            options,
             windows: BTreeMap::new(),
             dirty: Vec::new(),
             dirty_keys: 0,
-            observed: None,
-            observed_committed: None,
-            retention_ms,
+            times: options.times(),
+            clock_ms: None,
+            clock_committed_ms: None,
             key_serde,
             value_serde,
         }
     }
 
-    /// Advances the operator's stream time to `timestamp` if that is later, and returns it.
+    /// Advances an operator's stream time to `timestamp` if that is later, and returns it.
     #[inline]
-    pub(crate) fn observe(&mut self, timestamp: Timestamp) -> Timestamp {
-        let observed = self.observed.map_or(timestamp, |observed| observed.max(timestamp));
-        self.observed = Some(observed);
-        observed
+    pub(crate) fn observe(&mut self, operator: usize, timestamp: Timestamp) -> i64 {
+        self.times.advance(operator, timestamp.as_millis())
     }
 
     /// The value of a key in the window that starts at `start_ms`, to be changed in place.
     #[inline]
     pub(crate) fn change(&mut self, key: &K, start_ms: i64) -> &mut Option<ValueAndTimestamp<V>> {
+        self.clock_ms = self.clock_ms.max(Some(start_ms));
         let window = self.windows.entry(start_ms).or_insert_with(Table::new);
         if window.dirty_len() == 0 {
             self.dirty.push(start_ms);
         }
         window.change_counted(key, &mut self.dirty_keys)
+    }
+
+    /// The close time of the last emission.
+    pub(crate) fn emitted_ms(&self) -> Option<i64> {
+        self.times.get(self.options.operators)
+    }
+
+    pub(crate) fn set_emitted(&mut self, close_ms: i64) {
+        self.times.advance(self.options.operators, close_ms);
+    }
+
+    /// All values of the windows that start from `from_ms` up to and including `to_ms` and are not
+    /// hidden: by window start, then by the bytes of their keys.
+    pub(crate) fn visible(
+        &self,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<Vec<(i64, K, ValueAndTimestamp<V>)>, BoxError> {
+        let expired_ms = self.options.expired_ms(&self.times, self.clock_ms);
+        let from_ms = expired_ms.map_or(from_ms, |expired| from_ms.max(expired.saturating_add(1)));
+        self.rows(from_ms, to_ms, Isolation::Current)
     }
 
     /// The committed values of a key, by window start, from `from_ms` up to and including `to_ms`.
@@ -94,13 +161,22 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
         from_ms: i64,
         to_ms: i64,
     ) -> Result<Vec<(i64, K, ValueAndTimestamp<V>)>, BoxError> {
+        self.rows(from_ms, to_ms, Isolation::Committed)
+    }
+
+    fn rows(
+        &self,
+        from_ms: i64,
+        to_ms: i64,
+        isolation: Isolation,
+    ) -> Result<Vec<(i64, K, ValueAndTimestamp<V>)>, BoxError> {
         let mut found = Vec::new();
         if from_ms > to_ms {
             return Ok(found);
         }
         for (start, table) in self.windows.range(from_ms..=to_ms) {
             let mut window = Vec::new();
-            for (key, value) in table.iter(Isolation::Committed) {
+            for (key, value) in table.iter(isolation) {
                 let mut bytes = Vec::new();
                 self.key_serde.serialize(key, &mut bytes)?;
                 window.push((bytes, key.clone(), value.clone()));
@@ -113,8 +189,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
 
     /// Drops the windows whose retention is over: only at a commit, so that an abort finds them.
     fn expire(&mut self) {
-        let Some((latest_ms, _)) = self.windows.last_key_value() else { return };
-        let expired_ms = latest_ms.saturating_sub(self.retention_ms);
+        let Some(expired_ms) = self.options.expired_ms(&self.times, self.clock_ms) else { return };
         while self.windows.first_key_value().is_some_and(|(start, _)| *start <= expired_ms) {
             self.windows.pop_first();
         }
@@ -123,7 +198,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
 
 impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for WindowStore<K, V> {
     fn dirty_len(&self) -> usize {
-        self.dirty_keys
+        self.dirty_keys + self.times.dirty_len()
     }
 
     fn log_changes(&self, write: &mut ChangelogWriter<'_>) -> Result<()> {
@@ -132,6 +207,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for Window
             what: format!("a {what} of store {}", self.name),
             reason: reason.to_string(),
         };
+        let observed = self.times.get(0).map(Timestamp::from_millis);
         for start in &self.dirty {
             let Some(window) = self.windows.get(start) else { continue };
             for (key, value) in window.dirty() {
@@ -150,11 +226,11 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for Window
                 write(ChangelogRecord {
                     key: &key_bytes,
                     value: value.map(|_| value_bytes.as_slice()),
-                    timestamp: value.map(|value| value.timestamp).or(self.observed),
+                    timestamp: value.map(|value| value.timestamp).or(observed),
                 })?;
             }
         }
-        Ok(())
+        self.times.log(write)
     }
 
     fn commit(&mut self) {
@@ -164,7 +240,8 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for Window
             }
         }
         self.dirty_keys = 0;
-        self.observed_committed = self.observed;
+        self.times.commit();
+        self.clock_committed_ms = self.clock_ms;
         self.expire();
     }
 
@@ -172,18 +249,22 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for Window
         for start in self.dirty.drain(..) {
             if let Some(window) = self.windows.get_mut(&start) {
                 window.abort(|_| ());
-                // A window that only the aborted work has opened must not expire others.
+                // A window that only the aborted work has opened leaves nothing behind.
                 if window.is_empty() {
                     self.windows.remove(&start);
                 }
             }
         }
         self.dirty_keys = 0;
-        self.observed = self.observed_committed;
+        self.times.abort();
+        self.clock_ms = self.clock_committed_ms;
     }
 
     fn restore(&mut self, record: &RecordView<'_>) -> Result<(), BoxError> {
         let bytes = record.key.ok_or("its key is null")?;
+        if self.times.restore(bytes, record.value)? {
+            return Ok(());
+        }
         let (key, suffix) = bytes
             .split_last_chunk::<KEY_SUFFIX_BYTES>()
             .ok_or("its key is too short for that of a window")?;
@@ -195,10 +276,14 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for Window
             Ok::<_, BoxError>(ValueAndTimestamp { value, timestamp: record.timestamp })
         });
         self.windows.entry(start_ms).or_insert_with(Table::new).restore(&key, value.transpose()?);
-        // A record is part of some window or late, and a late one is older than an earlier one:
-        // so the latest time in the changelog is the latest that the operator has seen.
-        self.observe(record.timestamp);
-        self.observed_committed = self.observed;
+        if self.options.operators == 1 {
+            // A record is part of some window or late, and a late one is older than an earlier
+            // one: so the latest time in the changelog is the latest that the operator has seen.
+            self.observe(0, record.timestamp);
+            self.times.commit();
+        }
+        self.clock_ms = self.clock_ms.max(Some(start_ms));
+        self.clock_committed_ms = self.clock_ms;
         self.expire();
         Ok(())
     }

@@ -21,7 +21,8 @@ use crate::metrics::MetricsSnapshot;
 use crate::runtime::task_set::TaskSet;
 use crate::serdes::{DefaultSerde, SerdeRef};
 use crate::testing::topics::{Inner, TestInputTopic, TestOutputTopic};
-use crate::window::{TimeWindows, Window, Windowed};
+use crate::window::time_windows::TimeWindows;
+use crate::window::windowed::{Window, Windowed};
 
 /// Runs a topology without threads: its real tasks, on the real log in memory, with a wall clock
 /// that stands still. Each record that is piped in is processed and committed before the call
@@ -74,7 +75,8 @@ impl TopologyTestDriver {
         topics: &[NewTopic],
     ) -> Result<Self> {
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
-        let config = config.clock(Arc::clone(&clock) as Arc<_>);
+        let mut config = config.clock(Arc::clone(&clock) as Arc<_>);
+        config.emit_interval.get_or_insert(Duration::ZERO);
         let store = LogStore::in_memory_builder().clock(Arc::clone(&clock) as Arc<_>).open();
         let log: Arc<dyn Log> = Arc::new(store.map_err(Error::log("the start of the log"))?);
         let graph = Arc::clone(&topology.graph);

@@ -1,0 +1,4 @@
+//! Windows of time: their definition, their arithmetic, and keys that carry one.
+pub(crate) mod windowed;
+pub(crate) mod time_windows;
+pub(crate) mod emit_strategy;
