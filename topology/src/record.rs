@@ -75,4 +75,14 @@ impl<K, V> Record<K, V> {
 pub(crate) struct Change<V> {
     pub(crate) old: Option<V>,
     pub(crate) new: Option<V>,
+    /// Whether it is the newest of its key by event time: always, but for a versioned table that
+    /// has taken a record out of order.
+    pub(crate) is_latest: bool,
+}
+
+impl<V> Change<V> {
+    /// A change that is the newest of its key.
+    pub(crate) const fn latest(old: Option<V>, new: Option<V>) -> Self {
+        Self { old, new, is_latest: true }
+    }
 }

@@ -69,6 +69,26 @@ impl<K, V> TimestampExtractor<K, V> {
         Self(Extractor::Custom(Arc::new(extract)))
     }
 
+    /// The same for the rows of a table, where a tombstone has no value to look at: it has the
+    /// record's timestamp in the log.
+    pub(crate) fn of_rows(self) -> TimestampExtractor<K, Option<V>>
+    where
+        K: 'static,
+        V: 'static,
+    {
+        TimestampExtractor(match self.0 {
+            Extractor::FailOnInvalid => Extractor::FailOnInvalid,
+            Extractor::SkipOnInvalid => Extractor::SkipOnInvalid,
+            Extractor::PartitionTimeOnInvalid => Extractor::PartitionTimeOnInvalid,
+            Extractor::Custom(extract) => Extractor::Custom(Arc::new(
+                move |key: &K, value: &Option<V>, record_time, partition_time| match value {
+                    Some(value) => extract(key, value, record_time, partition_time),
+                    None => Some(record_time),
+                },
+            )),
+        })
+    }
+
     #[inline]
     pub(crate) fn extract(
         &self,

@@ -57,7 +57,7 @@ impl<T: Into<String>> From<Vec<T>> for Topics {
 /// ```
 #[derive(Debug, Default)]
 pub struct StreamsBuilder {
-    scope: Scope,
+    pub(crate) scope: Scope,
 }
 
 impl StreamsBuilder {

@@ -2,19 +2,17 @@
 
 use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use crate::dsl::handles::{KGroupedStream, KTable};
+use crate::dsl::materialize::key_value_store;
 use crate::dsl::options::Materialized;
+use crate::dsl::repartition::repartition;
+use crate::dsl::table_node::TableNode;
 use crate::dsl::windows::Windows;
-use crate::graph::node::{NodeKind, StoreDefinition, StoreKind};
 use crate::operators::aggregate::{self, Adder, AggregateOptions};
-use crate::operators::{repartition, sink, source};
-use crate::processor::StoreHandle;
-use crate::serdes::SerdeRef;
-use crate::store::key_value::KeyValueStore;
-use crate::time::TimestampExtractor;
-use crate::types::{NodeId, TopicRef};
+use crate::operators::table_state::TableState;
+use crate::operators::value_getter::View;
+use crate::types::NodeId;
 
 impl<K, V> KGroupedStream<K, V>
 where
@@ -29,34 +27,7 @@ where
         }
         let prefix = self.grouped.name.as_deref().unwrap_or(store);
         let names = self.scope.repartition_names(prefix);
-        if let Some(source) = self.shared_source.get().filter(|_| self.grouped.name.is_some()) {
-            return source;
-        }
-        let serdes = &self.grouped.serdes;
-        let (key_serde, value_serde) = (Arc::clone(&serdes.key), Arc::clone(&serdes.value));
-        let factory = repartition::key_filter::<K, V>(Arc::clone(&key_serde));
-        let kind = NodeKind::Processor { stores: Vec::new(), factory };
-        let filter = self.scope.add_node(names.filter, &[self.node], kind);
-        let topic = TopicRef::internal(names.topic);
-        let factory = sink::factory(
-            self.scope.next_id(),
-            topic.clone(),
-            Arc::clone(&key_serde),
-            Arc::clone(&value_serde),
-        );
-        let kind = NodeKind::Sink { topic: topic.clone(), factory };
-        self.scope.add_node(names.sink, &[filter], kind);
-        let factory = source::factory(source::SourceOptions {
-            node: self.scope.next_id(),
-            key_serde,
-            value_serde,
-            extractor: TimestampExtractor::record_time(),
-            repartition: true,
-        });
-        let kind = NodeKind::Source { topics: vec![topic], reset: None, factory };
-        let source = self.scope.add_node(names.source, &[], kind);
-        self.shared_source.set(Some(source));
-        source
+        repartition(&self.scope, self.node, names, &self.grouped.serdes)
     }
 
     /// Groups by windows as well: [`TimeWindows`](crate::TimeWindows) or
@@ -138,43 +109,27 @@ where
     ) -> KTable<K, A> {
         let name = self.scope.next_name(prefix);
         let parent = self.aggregation_parent(&materialized.store);
-        let send_old = Arc::new(AtomicBool::new(false));
-        let options = self.aggregate_options(&materialized, &send_old);
-        let key_serde = Arc::clone(&options.key_serde);
+        let options = self.aggregate_options(&materialized);
+        let (key_serde, state) = (Arc::clone(&options.key_serde), Arc::clone(&options.state));
         let factory = aggregate::factory(options, add);
-        let store = definition(materialized, StoreKind::KeyValue, move |name, value_serde| {
-            StoreHandle::new(KeyValueStore::new(name, Arc::clone(&key_serde), value_serde))
-        });
+        let view = View::of_key_value_store(&materialized.store);
+        let store = key_value_store(materialized, &key_serde);
         let node = self.scope.add_stateful(name, parent, store, factory);
-        KTable::new(self.scope.clone(), node, send_old)
+        KTable::new(self.scope.clone(), node, TableNode::kept(state, key_serde, view))
     }
 
     /// What the operator needs; its node is the next one to be added.
     pub(crate) fn aggregate_options<A>(
         &self,
         materialized: &Materialized<K, A>,
-        send_old: &Arc<AtomicBool>,
     ) -> AggregateOptions<K, V, A> {
         let serdes = &self.grouped.serdes;
         AggregateOptions {
             node: self.scope.next_id(),
-            store: materialized.store.clone(),
             key_serde: Arc::clone(materialized.key_serde.as_ref().unwrap_or(&serdes.key)),
             value_serde: Arc::clone(&serdes.value),
             aggregate_serde: Arc::clone(&materialized.value_serde),
-            send_old: Arc::clone(send_old),
+            state: Arc::new(TableState::stored(&materialized.store)),
         }
     }
-}
-
-/// The store of an aggregation; `build` makes an empty one.
-pub(crate) fn definition<K, A: 'static>(
-    materialized: Materialized<K, A>,
-    kind: StoreKind,
-    build: impl Fn(String, SerdeRef<A>) -> StoreHandle + Send + Sync + 'static,
-) -> StoreDefinition {
-    let Materialized { store, value_serde, logged, configs, .. } = materialized;
-    let name = store.clone();
-    let factory = Arc::new(move || build(name.clone(), Arc::clone(&value_serde)));
-    StoreDefinition { name: store, kind, logged, configs, factory }
 }

@@ -1,15 +1,13 @@
 //! What the handles of the DSL hold. Their operations are in a file each: `stream`, `grouped`,
 //! `windowed`, `table`.
 
-use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use crate::dsl::options::Grouped;
 use crate::dsl::scope::Scope;
+use crate::dsl::table_node::TableNode;
 use crate::operators::window_aggregate::AlignedWindows;
 use crate::types::NodeId;
 use crate::window::emit_strategy::EmitStrategy;
@@ -51,8 +49,6 @@ pub struct KGroupedStream<K, V> {
     pub(crate) node: NodeId,
     pub(crate) repartition_required: bool,
     pub(crate) grouped: Grouped<K, V>,
-    /// The source of the repartition topic that all aggregations of a named grouping share.
-    pub(crate) shared_source: Rc<Cell<Option<NodeId>>>,
 }
 
 impl<K, V> Clone for KGroupedStream<K, V> {
@@ -62,7 +58,6 @@ impl<K, V> Clone for KGroupedStream<K, V> {
             node: self.node,
             repartition_required: self.repartition_required,
             grouped: self.grouped.clone(),
-            shared_source: Rc::clone(&self.shared_source),
         }
     }
 }
@@ -92,23 +87,18 @@ impl<K, V> fmt::Debug for TimeWindowedKStream<K, V> {
     }
 }
 
-/// A table: each record is the new value of its key.
+/// A table: each record is the new value of its key, or its removal.
+///
+/// A table need not have a store: [`materialized`](Self::materialized) gives it one.
 pub struct KTable<K, V> {
     pub(crate) scope: Scope,
     pub(crate) node: NodeId,
-    /// Set to make the aggregation above send old values with the new ones.
-    pub(crate) send_old: Arc<AtomicBool>,
-    pub(crate) types: PhantomData<fn() -> (K, V)>,
+    pub(crate) table: Rc<TableNode<K, V>>,
 }
 
 impl<K, V> Clone for KTable<K, V> {
     fn clone(&self) -> Self {
-        Self {
-            scope: self.scope.clone(),
-            node: self.node,
-            send_old: Arc::clone(&self.send_old),
-            types: PhantomData,
-        }
+        Self { scope: self.scope.clone(), node: self.node, table: Rc::clone(&self.table) }
     }
 }
 
@@ -131,13 +121,12 @@ impl<K, V> KGroupedStream<K, V> {
         repartition_required: bool,
         grouped: Grouped<K, V>,
     ) -> Self {
-        let shared_source = Rc::new(Cell::new(None));
-        Self { scope, node, repartition_required, grouped, shared_source }
+        Self { scope, node, repartition_required, grouped }
     }
 }
 
 impl<K, V> KTable<K, V> {
-    pub(crate) fn new(scope: Scope, node: NodeId, send_old: Arc<AtomicBool>) -> Self {
-        Self { scope, node, send_old, types: PhantomData }
+    pub(crate) fn new(scope: Scope, node: NodeId, table: TableNode<K, V>) -> Self {
+        Self { scope, node, table: Rc::new(table) }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::config::TopologyConfig;
 use crate::error::BuildError;
@@ -73,12 +75,53 @@ impl Scope {
         store: StoreDefinition,
         factory: NodeFactory,
     ) -> NodeId {
-        let kind = NodeKind::Processor { stores: vec![store.name.clone()], factory };
+        let kind = NodeKind::Processor { stores: Vec::new(), factory };
         let node = self.add_node(name, &[parent], kind);
-        let mut graph = self.0.borrow_mut();
-        graph.add_store(store);
-        graph.copartition_above(node);
+        self.add_store_of(node, store);
         node
+    }
+
+    /// Gives a node a store, whose keys the topics above have to agree on.
+    pub(crate) fn add_store_of(&self, node: NodeId, store: StoreDefinition) {
+        let mut graph = self.0.borrow_mut();
+        graph.connect(node, &store.name);
+        graph.add_store(store);
+        graph.copartition_above(&[node]);
+    }
+
+    pub(crate) fn find_repartition(&self, above: NodeId, topic: &str) -> Option<NodeId> {
+        self.0.borrow().repartitions.find(above, topic)
+    }
+
+    pub(crate) fn add_repartition(
+        &self,
+        source: NodeId,
+        above: NodeId,
+        topic: String,
+        null_keys_pass: Arc<AtomicBool>,
+    ) {
+        self.0.borrow_mut().repartitions.add(source, above, topic, null_keys_pass);
+    }
+
+    /// Lets null keys pass the repartition steps above a node, which has a use for them.
+    pub(crate) fn let_null_keys_pass(&self, node: NodeId) {
+        let graph = self.0.borrow();
+        let mut below = vec![node];
+        while let Some(node) = below.pop() {
+            let sources = graph.sources_above(&[node]).into_iter();
+            below
+                .extend(sources.filter_map(|source| graph.repartitions.let_null_keys_pass(source)));
+        }
+    }
+
+    /// The topics above all of these nodes have to agree on the partitions of keys.
+    pub(crate) fn copartition(&self, nodes: &[NodeId]) {
+        self.0.borrow_mut().copartition_above(nodes);
+    }
+
+    /// The name of a node.
+    pub(crate) fn node_name(&self, node: NodeId) -> String {
+        self.0.borrow().name(node).to_owned()
     }
 
     pub(crate) fn rename(&self, node: NodeId, name: &str) {

@@ -2,20 +2,22 @@
 
 use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
-use crate::dsl::grouped::definition;
 use crate::dsl::handles::{KTable, TimeWindowedKStream};
+use crate::dsl::materialize::definition;
 use crate::dsl::options::Materialized;
+use crate::dsl::table_node::TableNode;
 use crate::error::BuildError;
 use crate::graph::node::StoreKind;
 use crate::graph::plan::Closing;
 use crate::operators::aggregator::{Aggregator, Count, Fold, Reduce};
+use crate::operators::value_getter::View;
 use crate::operators::window_aggregate::{self, AlignedWindows, Windowing};
 use crate::processor::StoreHandle;
 use crate::store::window_store::{Emission, WindowStore, WindowStoreOptions};
 use crate::window::emit_strategy::EmitStrategy;
-use crate::window::windowed::Windowed;
+use crate::window::windowed::{TimeWindowedSerde, Windowed};
 
 impl<K, V> TimeWindowedKStream<K, V>
 where
@@ -96,11 +98,13 @@ where
             });
         let name = scope.next_name(prefix);
         let parent = self.grouped.aggregation_parent(&materialized.store);
-        let send_old = Arc::new(AtomicBool::new(false));
-        let options = self.grouped.aggregate_options(&materialized, &send_old);
-        let key_serde = Arc::clone(&options.key_serde);
+        let options = self.grouped.aggregate_options(&materialized);
+        let (key_serde, state) = (Arc::clone(&options.key_serde), Arc::clone(&options.state));
+        let size = Duration::from_millis(self.windows.size_ms().unsigned_abs());
+        let windowed_serde = Arc::new(TimeWindowedSerde::new(Arc::clone(&key_serde), size));
         let windowing = Windowing { windows: self.windows, emit: self.emit, operator: 0 };
         let factory = window_aggregate::factory(options, windowing, aggregator);
+        let view = View::of_window_store(&materialized.store);
         let kind = StoreKind::Window { retention_ms: store_options.retention_ms };
         let store = definition(materialized, kind, move |name, value_serde| {
             let key_serde = Arc::clone(&key_serde);
@@ -109,7 +113,7 @@ where
         let node = scope.add_stateful(name, parent, store, factory);
         let grace_ms = self.windows.grace_ms();
         scope.set_closing(node, Closing { grace_ms, end_is_inclusive: false });
-        KTable::new(scope.clone(), node, send_old)
+        KTable::new(scope.clone(), node, TableNode::kept(state, windowed_serde, view))
     }
 
     /// What the store has to be like; with the reason if that cannot be.

@@ -3,5 +3,6 @@ pub(crate) mod node;
 pub(crate) mod naming;
 pub(crate) mod subtopology;
 pub(crate) mod validate;
+pub(crate) mod repartition;
 pub(crate) mod plan;
 pub(crate) mod describe;

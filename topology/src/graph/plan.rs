@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::error::BuildError;
 use crate::graph::naming::Naming;
 use crate::graph::node::{Node, NodeKind, StoreDefinition};
+use crate::graph::repartition::Repartitions;
 use crate::graph::subtopology::subtopologies;
 use crate::graph::validate::validate;
 use crate::types::{NodeId, TopicRef};
@@ -110,6 +111,7 @@ pub(crate) struct GraphBuilder {
     /// When the windows of aggregations close, by node.
     closings: BTreeMap<NodeId, Closing>,
     kafka_compat: bool,
+    pub(crate) repartitions: Repartitions,
     error: Option<BuildError>,
 }
 
@@ -157,6 +159,35 @@ impl GraphBuilder {
         self.stores.push(store);
     }
 
+    /// Lets a node use a store.
+    pub(crate) fn connect(&mut self, id: NodeId, store: &str) {
+        let kind = self.nodes.get_mut(id.index()).map(|node| &mut node.kind);
+        if let Some(NodeKind::Processor { stores, .. }) = kind
+            && !stores.iter().any(|connected| connected == store)
+        {
+            stores.push(store.to_owned());
+        }
+    }
+
+    /// The sources above some nodes.
+    pub(crate) fn sources_above(&self, ids: &[NodeId]) -> Vec<NodeId> {
+        let mut sources = Vec::new();
+        let mut above = ids.to_vec();
+        while let Some(id) = above.pop() {
+            let Some(node) = self.nodes.get(id.index()) else { continue };
+            if matches!(node.kind, NodeKind::Source { .. }) && !sources.contains(&id) {
+                sources.push(id);
+            }
+            above.extend(&node.parents);
+        }
+        sources
+    }
+
+    /// The name of a node.
+    pub(crate) fn name(&self, id: NodeId) -> &str {
+        self.nodes.get(id.index()).map_or("", |node| &node.name)
+    }
+
     pub(crate) fn rename(&mut self, id: NodeId, name: &str) {
         if let Some(node) = self.nodes.get_mut(id.index()) {
             name.clone_into(&mut node.name);
@@ -170,14 +201,14 @@ impl GraphBuilder {
 
     /// A node with state keeps each key in one task, so the topics above it have to agree on the
     /// partition of a key.
-    pub(crate) fn copartition_above(&mut self, id: NodeId) {
+    pub(crate) fn copartition_above(&mut self, ids: &[NodeId]) {
         let mut topics = BTreeSet::new();
-        let mut above = vec![id];
-        while let Some(node) = above.pop().and_then(|id| self.nodes.get(id.index())) {
-            if let NodeKind::Source { topics: read, .. } = &node.kind {
+        for source in self.sources_above(ids) {
+            if let Some(NodeKind::Source { topics: read, .. }) =
+                self.nodes.get(source.index()).map(|node| &node.kind)
+            {
                 topics.extend(read.iter().cloned());
             }
-            above.extend(&node.parents);
         }
         if topics.len() > 1 {
             self.copartitioned.push(topics);

@@ -5,11 +5,11 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::context::{Context, Step};
 use crate::graph::node::NodeFactory;
 use crate::metrics::DropReason;
+use crate::operators::table_state::TableState;
 use crate::processor::{AnyReceiver, Outputs, Receiver};
 use crate::record::{Change, Record};
 use crate::serdes::SerdeRef;
@@ -30,12 +30,16 @@ impl<K, V, A, F: Fn(&K, V, Option<A>) -> Option<A> + Send + Sync + 'static> Adde
 #[derive(Clone)]
 pub(crate) struct AggregateOptions<K, V, A> {
     pub(crate) node: NodeId,
-    pub(crate) store: String,
     pub(crate) key_serde: SerdeRef<K>,
     pub(crate) value_serde: SerdeRef<V>,
     pub(crate) aggregate_serde: SerdeRef<A>,
-    /// Set where a node downstream wants old values.
-    pub(crate) send_old: Arc<AtomicBool>,
+    pub(crate) state: Arc<TableState>,
+}
+
+impl<K, V, A> AggregateOptions<K, V, A> {
+    pub(crate) fn store(&self) -> &str {
+        self.state.store().expect("an aggregation has a store from the beginning")
+    }
 }
 
 struct Aggregate<K, V, A, F> {
@@ -58,8 +62,8 @@ where
     let (options, add) = (Arc::new(options), Arc::new(add));
     Arc::new(move |parts| {
         AnyReceiver::new(Aggregate {
-            send_old: options.send_old.load(Ordering::Relaxed),
-            store: parts.store(&options.store),
+            send_old: options.state.sends_old(),
+            store: parts.store(options.store()),
             outputs: parts.outputs(),
             options: Arc::clone(&options),
             add: Arc::clone(&add),
@@ -98,7 +102,7 @@ where
             let new = (self.add)(&key, value, old)
                 .filter(|new| !self.options.aggregate_serde.is_null(new));
             *slot = new.clone().map(|value| ValueAndTimestamp { value, timestamp });
-            (Change { old: old_to_send, new }, timestamp)
+            (Change::latest(old_to_send, new), timestamp)
         };
         self.outputs.forward(Record { key, value: change, timestamp, headers }, context)
     }

@@ -1,6 +1,8 @@
-//! The step before a repartition topic: records without a key have no partition and are dropped.
+//! The step before a repartition topic: records without a key have no partition and are dropped,
+//! unless an operator below has a use for them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::context::{Context, Step};
 use crate::graph::node::NodeFactory;
@@ -11,22 +13,29 @@ use crate::serdes::SerdeRef;
 
 struct KeyFilter<K, V> {
     key_serde: SerdeRef<K>,
+    null_keys_pass: bool,
     outputs: Outputs<K, V>,
 }
 
-/// Builds a node that drops records whose key is null.
+/// Builds a node that drops records whose key is null, unless `null_keys_pass` is set by the time
+/// the topology is complete.
 pub(crate) fn key_filter<K: Clone + 'static, V: Clone + 'static>(
     key_serde: SerdeRef<K>,
+    null_keys_pass: Arc<AtomicBool>,
 ) -> NodeFactory {
     Arc::new(move |parts| {
         let outputs = parts.outputs::<K, V>();
-        AnyReceiver::new(KeyFilter { key_serde: Arc::clone(&key_serde), outputs })
+        AnyReceiver::new(KeyFilter {
+            key_serde: Arc::clone(&key_serde),
+            null_keys_pass: null_keys_pass.load(Ordering::Relaxed),
+            outputs,
+        })
     })
 }
 
 impl<K: Clone + 'static, V: Clone> Receiver<K, V> for KeyFilter<K, V> {
     fn receive(&mut self, record: Record<K, V>, context: &mut Context) -> Step {
-        if self.key_serde.is_null(&record.key) {
+        if !self.null_keys_pass && self.key_serde.is_null(&record.key) {
             context.drop_record(DropReason::NullKey);
             return Ok(());
         }

@@ -5,7 +5,6 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use headwater_log_store::Timestamp;
 
@@ -91,8 +90,8 @@ where
     let (options, aggregator) = (Arc::new(options), Arc::new(aggregator));
     Arc::new(move |parts| {
         AnyReceiver::new(WindowAggregate {
-            send_old: options.send_old.load(Ordering::Relaxed),
-            store: parts.store(&options.store),
+            send_old: options.state.sends_old(),
+            store: parts.store(options.store()),
             outputs: parts.outputs(),
             options: Arc::clone(&options),
             windowing,
@@ -164,7 +163,7 @@ where
                 .add(&key.key, value, old)
                 .filter(|new| !self.options.aggregate_serde.is_null(new));
             *slot = new.clone().map(|value| ValueAndTimestamp { value, timestamp });
-            (Change { old: old_to_send, new }, timestamp)
+            (Change::latest(old_to_send, new), timestamp)
         };
         match self.windowing.emit {
             EmitStrategy::OnWindowUpdate => {
@@ -196,7 +195,7 @@ where
         for (start_ms, key, ValueAndTimestamp { value, timestamp }) in closed {
             let window = Window { start_ms, end_ms: start_ms.saturating_add(size_ms) };
             let key = Windowed { key, window };
-            let value = Change { old: None, new: Some(value) };
+            let value = Change::latest(None, Some(value));
             let headers = headers.clone();
             self.outputs.forward(Record { key, value, timestamp, headers }, context)?;
         }

@@ -1,7 +1,7 @@
 //! From a graph to a log: how many tasks there are, and the topics with their names and
 //! partitions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use headwater_log_store::{Error as LogError, Log, NewTopic};
@@ -56,6 +56,7 @@ pub(crate) fn resolve(graph: &Graph, config: &StreamsConfig, log: &dyn Log) -> R
                 topics.insert(topic.clone(), found);
             }
         }
+        adopt_partitions(graph, index, &mut topics, &mut internal);
         let sources = graph.source_topics(index).into_iter();
         let count = sources.map(|(_, topic)| topics.get(topic).map_or(0, |topic| topic.partitions));
         let count = count.max().unwrap_or(0);
@@ -119,6 +120,51 @@ fn existing(log: &dyn Log, topic: &str, node: &str) -> Result<ResolvedTopic> {
         }
         Err(source) => Err(Error::log(format!("a look at topic {topic}"))(source)),
     }
+}
+
+/// Repartition topics take the number of partitions of the topics that they are read together
+/// with; among themselves the largest.
+fn adopt_partitions(
+    graph: &Graph,
+    index: usize,
+    topics: &mut HashMap<TopicRef, ResolvedTopic>,
+    internal: &mut BTreeMap<String, NewTopic>,
+) {
+    let read: Vec<&TopicRef> =
+        graph.source_topics(index).into_iter().map(|(_, topic)| topic).collect();
+    for group in merged(graph.copartitioned.iter().filter(|g| g.iter().any(|t| read.contains(&t))))
+    {
+        let partitions = |topic: &&TopicRef| topics.get(*topic).map_or(0, |found| found.partitions);
+        let given = group.iter().copied().filter(|topic| !topic.internal);
+        let least = given.map(|topic| partitions(&topic)).min();
+        let largest = || group.iter().map(partitions).max().unwrap_or_default();
+        let count = least.unwrap_or_else(largest);
+        for topic in group.iter().filter(|topic| topic.internal) {
+            if let Some(found) = topics.get_mut(*topic) {
+                found.partitions = count;
+                if let Some(created) = internal.get_mut(&*found.name) {
+                    created.partitions = count;
+                }
+            }
+        }
+    }
+}
+
+/// Groups that share a topic are one.
+fn merged<'a>(groups: impl Iterator<Item = &'a BTreeSet<TopicRef>>) -> Vec<BTreeSet<&'a TopicRef>> {
+    let mut merged: Vec<BTreeSet<&TopicRef>> = Vec::new();
+    for group in groups {
+        let mut whole: BTreeSet<&TopicRef> = group.iter().collect();
+        merged.retain(|other| {
+            let apart = other.is_disjoint(&whole);
+            if !apart {
+                whole.extend(other);
+            }
+            apart
+        });
+        merged.push(whole);
+    }
+    merged
 }
 
 fn check_copartitioning(graph: &Graph, topics: &HashMap<TopicRef, ResolvedTopic>) -> Result<()> {

@@ -115,6 +115,15 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
         window.change_counted(key, &mut self.dirty_keys)
     }
 
+    /// The value of a key in the window that starts at `start_ms`, unless it is hidden.
+    pub(crate) fn get(&self, key: &K, start_ms: i64) -> Option<&ValueAndTimestamp<V>> {
+        let expired_ms = self.options.expired_ms(&self.times, self.clock_ms);
+        if expired_ms.is_some_and(|expired_ms| start_ms <= expired_ms) {
+            return None;
+        }
+        self.windows.get(&start_ms)?.get(key, Isolation::Current)
+    }
+
     /// The close time of the last emission.
     pub(crate) fn emitted_ms(&self) -> Option<i64> {
         self.times.get(self.options.operators)

@@ -1,0 +1,77 @@
+//! What stands behind a `KTable`: how the nodes below it get at its rows and its old values.
+
+use std::hash::Hash;
+use std::sync::Arc;
+
+use crate::operators::table_state::TableState;
+use crate::operators::value_getter::View;
+use crate::serdes::SerdeRef;
+
+/// The tables that a table is made of.
+pub(crate) trait Above<K, V> {
+    /// Asks them to send old values; `force` gives those a store that could not do so without.
+    /// Returns whether they do.
+    fn send_old(&self, force: bool) -> bool;
+
+    /// The table's rows through them.
+    fn view(&self) -> View<K, V>;
+}
+
+/// The node of a table.
+pub(crate) struct TableNode<K, V> {
+    /// Shared with the operator.
+    pub(crate) state: Arc<TableState>,
+    pub(crate) key_serde: SerdeRef<K>,
+    rows: TableRows<K, V>,
+}
+
+enum TableRows<K, V> {
+    /// In a store of the table's own, from the beginning.
+    Kept(View<K, V>),
+    /// In a store of its own once it is materialized, else through the tables above.
+    Through(Box<dyn Above<K, V>>),
+}
+
+impl<K, V> TableNode<K, V> {
+    /// A table whose rows are in a store of its own, as those of an aggregation.
+    pub(crate) fn kept(state: Arc<TableState>, key_serde: SerdeRef<K>, view: View<K, V>) -> Self {
+        Self { state, key_serde, rows: TableRows::Kept(view) }
+    }
+
+    /// A table that need not have a store.
+    pub(crate) fn through(
+        state: Arc<TableState>,
+        key_serde: SerdeRef<K>,
+        above: impl Above<K, V> + 'static,
+    ) -> Self {
+        Self { state, key_serde, rows: TableRows::Through(Box::new(above)) }
+    }
+
+    /// Asks the table to send old values with the new ones. Only with `force` does a table from a
+    /// topic get a store for that. Returns whether it sends them.
+    pub(crate) fn send_old(&self, force: bool) -> bool {
+        if self.state.sends_old() {
+            return true;
+        }
+        let granted = self.state.store().is_some()
+            || match &self.rows {
+                TableRows::Kept(_) => true,
+                TableRows::Through(above) => above.send_old(force),
+            };
+        if granted {
+            self.state.send_old();
+        }
+        granted
+    }
+}
+
+impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> TableNode<K, V> {
+    /// The table's rows, to be read by other nodes.
+    pub(crate) fn view(&self) -> View<K, V> {
+        match (&self.rows, self.state.store()) {
+            (TableRows::Kept(view), _) => view.clone(),
+            (TableRows::Through(_), Some(store)) => View::of_key_value_store(store),
+            (TableRows::Through(above), None) => above.view(),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The head of a table: records become the rows of their keys, whatever their times.
+
+use std::hash::Hash;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use crate::context::{Context, Step};
+use crate::graph::node::NodeFactory;
+use crate::metrics::DropReason;
+use crate::operators::table_state::{Rows, TableState};
+use crate::processor::{AnyReceiver, Outputs, Receiver};
+use crate::record::{Change, Record};
+use crate::serdes::SerdeRef;
+use crate::types::NodeId;
+
+struct TableSource<K, V, I> {
+    node: NodeId,
+    key_serde: SerdeRef<K>,
+    send_old: bool,
+    rows: Option<Rows<K, V>>,
+    outputs: Outputs<K, Change<V>>,
+    input: PhantomData<fn(I)>,
+}
+
+/// Builds a node that takes each record for the new row of its key, or for its removal. Null keys
+/// are dropped and counted.
+pub(crate) fn factory<K, V, I>(
+    node: NodeId,
+    key_serde: SerdeRef<K>,
+    state: Arc<TableState>,
+) -> NodeFactory
+where
+    K: Hash + Eq + Clone + 'static,
+    V: Clone + 'static,
+    I: Into<Option<V>> + 'static,
+{
+    Arc::new(move |parts| {
+        AnyReceiver::new(TableSource::<K, V, I> {
+            node,
+            key_serde: Arc::clone(&key_serde),
+            send_old: state.sends_old(),
+            rows: state.open(parts),
+            outputs: parts.outputs(),
+            input: PhantomData,
+        })
+    })
+}
+
+impl<K, V, I> Receiver<K, I> for TableSource<K, V, I>
+where
+    K: Hash + Eq + Clone + 'static,
+    V: Clone + 'static,
+    I: Into<Option<V>>,
+{
+    fn receive(&mut self, record: Record<K, I>, context: &mut Context) -> Step {
+        context.enter(self.node);
+        if self.key_serde.is_null(&record.key) {
+            context.drop_record(DropReason::NullKey);
+            return Ok(());
+        }
+        let record = record.with_value(|_, value| value.into());
+        let mut old = None;
+        if let Some(rows) = &self.rows {
+            if self.send_old {
+                old = rows.get(&record.key);
+            }
+            rows.put(&record.key, record.value.as_ref(), record.timestamp);
+        }
+        self.outputs.forward(record.with_value(|_, new| Change::latest(old, new)), context)
+    }
+}

@@ -1,0 +1,120 @@
+//! How a node reads the current rows of a table: from the nearest store at or above it.
+
+use std::cell::RefCell;
+use std::hash::Hash;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use headwater_log_store::Timestamp;
+
+use crate::processor::TaskParts;
+use crate::store::key_value::KeyValueStore;
+use crate::store::table::{Isolation, ValueAndTimestamp};
+use crate::store::window_store::WindowStore;
+use crate::window::windowed::Windowed;
+
+/// Reads the rows of a table as they are now, changes since the last commit included.
+pub(crate) trait ValueGetter<K, V> {
+    /// The row of a key.
+    fn get(&self, key: &K) -> Option<ValueAndTimestamp<V>>;
+}
+
+/// Builds a getter for a task.
+type GetterFactory<K, V> = dyn Fn(&TaskParts) -> Box<dyn ValueGetter<K, V>> + Send + Sync;
+
+/// A table as other nodes can read it: which stores that takes, and how.
+pub(crate) struct View<K, V> {
+    /// The stores that a reader has to be connected to.
+    pub(crate) stores: Vec<String>,
+    open: Arc<GetterFactory<K, V>>,
+}
+
+impl<K, V> Clone for View<K, V> {
+    fn clone(&self) -> Self {
+        Self { stores: self.stores.clone(), open: Arc::clone(&self.open) }
+    }
+}
+
+impl<K, V> View<K, V> {
+    /// A view through these stores.
+    pub(crate) fn new(
+        stores: Vec<String>,
+        open: impl Fn(&TaskParts) -> Box<dyn ValueGetter<K, V>> + Send + Sync + 'static,
+    ) -> Self {
+        Self { stores, open: Arc::new(open) }
+    }
+
+    /// The getter for a task.
+    pub(crate) fn open(&self, parts: &TaskParts) -> Box<dyn ValueGetter<K, V>> {
+        (self.open)(parts)
+    }
+}
+
+impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> View<K, V> {
+    /// The rows of a key-value store.
+    pub(crate) fn of_key_value_store(store: &str) -> Self {
+        let name = store.to_owned();
+        Self::new(vec![name.clone()], move |parts| {
+            let store: Rc<RefCell<KeyValueStore<K, V>>> = parts.store(&name);
+            Box::new(store)
+        })
+    }
+}
+
+impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> View<Windowed<K>, V> {
+    /// The rows of a window store.
+    pub(crate) fn of_window_store(store: &str) -> Self {
+        let name = store.to_owned();
+        Self::new(vec![name.clone()], move |parts| {
+            let store: Rc<RefCell<WindowStore<K, V>>> = parts.store(&name);
+            Box::new(store)
+        })
+    }
+}
+
+impl<K: 'static, V: 'static> View<K, V> {
+    /// The rows of this view, each mapped or left out. The closure is asked about missing rows too.
+    pub(crate) fn map<V2: 'static>(
+        self,
+        map: impl Fn(&K, Option<V>) -> Option<V2> + Send + Sync + 'static,
+    ) -> View<K, V2> {
+        let map = Arc::new(map);
+        let stores = self.stores.clone();
+        View::new(stores, move |parts| {
+            Box::new(Mapped { above: self.open(parts), map: Arc::clone(&map) })
+        })
+    }
+}
+
+impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ValueGetter<K, V>
+    for Rc<RefCell<KeyValueStore<K, V>>>
+{
+    fn get(&self, key: &K) -> Option<ValueAndTimestamp<V>> {
+        self.borrow().get(key, Isolation::Current).cloned()
+    }
+}
+
+impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ValueGetter<Windowed<K>, V>
+    for Rc<RefCell<WindowStore<K, V>>>
+{
+    fn get(&self, key: &Windowed<K>) -> Option<ValueAndTimestamp<V>> {
+        self.borrow().get(&key.key, key.window.start_ms).cloned()
+    }
+}
+
+struct Mapped<K, V, F> {
+    above: Box<dyn ValueGetter<K, V>>,
+    map: Arc<F>,
+}
+
+impl<K, V, V2, F: Fn(&K, Option<V>) -> Option<V2>> ValueGetter<K, V2> for Mapped<K, V, F> {
+    fn get(&self, key: &K) -> Option<ValueAndTimestamp<V2>> {
+        let (value, timestamp) = match self.above.get(key) {
+            Some(row) => (Some(row.value), row.timestamp),
+            // A row that is made of nothing is older than every record.
+            None => (None, Timestamp::from_millis(-1)),
+        };
+        let value = (self.map)(key, value)?;
+        Some(ValueAndTimestamp { value, timestamp })
+    }
+}
