@@ -25,7 +25,7 @@ mod testing;
 
 pub use config::{ProcessingGuarantee, StreamsConfig, TopologyConfig};
 pub use dsl::builder::{StreamsBuilder, Topics};
-pub use dsl::handles::{KGroupedStream, KStream, KTable, TimeWindowedKStream};
+pub use dsl::handles::{KGroupedStream, KGroupedTable, KStream, KTable, TimeWindowedKStream};
 pub use dsl::options::{Consumed, Grouped, Joined, Materialized, Produced};
 pub use dsl::stream::Terminal;
 pub use dsl::table_options::TableOptions;

@@ -108,6 +108,25 @@ impl<K, V> fmt::Debug for KTable<K, V> {
     }
 }
 
+/// The rows of a table grouped by another key: made by [`KTable::group_by`].
+pub struct KGroupedTable<K, V> {
+    pub(crate) scope: Scope,
+    pub(crate) node: NodeId,
+    pub(crate) grouped: Grouped<K, V>,
+}
+
+impl<K, V> Clone for KGroupedTable<K, V> {
+    fn clone(&self) -> Self {
+        Self { scope: self.scope.clone(), node: self.node, grouped: self.grouped.clone() }
+    }
+}
+
+impl<K, V> fmt::Debug for KGroupedTable<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KGroupedTable").field("grouped", &self.grouped).finish_non_exhaustive()
+    }
+}
+
 impl<K, V> KStream<K, V> {
     pub(crate) fn new(scope: Scope, node: NodeId, repartition_required: bool) -> Self {
         Self { scope, node, repartition_required, types: PhantomData }

@@ -8,6 +8,8 @@ pub(crate) mod table_node;
 pub(crate) mod handles;
 pub(crate) mod windows;
 pub(crate) mod table;
+pub(crate) mod table_join;
+pub(crate) mod grouped_table;
 pub(crate) mod grouped;
 pub(crate) mod windowed;
 pub(crate) mod stream;

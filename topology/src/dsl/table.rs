@@ -41,10 +41,14 @@ where
     K: Hash + Eq + Clone + Send + 'static,
     V: Clone + Send + 'static,
 {
-    /// Names the node of the last operation. Default = its kind and a number.
+    /// Names the node of the last operation; of a join also the nodes of its sides,
+    /// `<name>-join-this` and `<name>-join-other`. Default = its kind and a number.
     #[must_use]
     pub fn named(self, name: &str) -> Self {
         self.scope.rename(self.node, name);
+        for (part, suffix) in &self.table.parts {
+            self.scope.rename(*part, &format!("{name}{suffix}"));
+        }
         self
     }
 

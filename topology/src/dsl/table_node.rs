@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::operators::table_state::TableState;
 use crate::operators::value_getter::View;
 use crate::serdes::SerdeRef;
+use crate::types::NodeId;
 
 /// The tables that a table is made of.
 pub(crate) trait Above<K, V> {
@@ -22,6 +23,8 @@ pub(crate) struct TableNode<K, V> {
     /// Shared with the operator.
     pub(crate) state: Arc<TableState>,
     pub(crate) key_serde: SerdeRef<K>,
+    /// The other nodes of its operation, with what their names add to the name of the table.
+    pub(crate) parts: Vec<(NodeId, &'static str)>,
     rows: TableRows<K, V>,
 }
 
@@ -35,7 +38,7 @@ enum TableRows<K, V> {
 impl<K, V> TableNode<K, V> {
     /// A table whose rows are in a store of its own, as those of an aggregation.
     pub(crate) fn kept(state: Arc<TableState>, key_serde: SerdeRef<K>, view: View<K, V>) -> Self {
-        Self { state, key_serde, rows: TableRows::Kept(view) }
+        Self { state, key_serde, parts: Vec::new(), rows: TableRows::Kept(view) }
     }
 
     /// A table that need not have a store.
@@ -44,7 +47,12 @@ impl<K, V> TableNode<K, V> {
         key_serde: SerdeRef<K>,
         above: impl Above<K, V> + 'static,
     ) -> Self {
-        Self { state, key_serde, rows: TableRows::Through(Box::new(above)) }
+        Self { state, key_serde, parts: Vec::new(), rows: TableRows::Through(Box::new(above)) }
+    }
+
+    /// The same table, of several nodes.
+    pub(crate) fn with_parts(self, parts: Vec<(NodeId, &'static str)>) -> Self {
+        Self { parts, ..self }
     }
 
     /// Asks the table to send old values with the new ones. Only with `force` does a table from a
