@@ -6,12 +6,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::epochs::{EpochHistory, EpochStart};
 use crate::error::{Error, Result};
 use crate::journal::JournalMark;
 use crate::layout::{Fields, checked, put_checksum, put_string};
 use crate::segment::{SegmentEnd, SegmentId, SegmentSpec};
 use crate::storage::{OpenMode, Storage, StorageFile};
-use crate::types::{Offset, PartitionId, Timestamp};
+use crate::types::{LeaderEpoch, Offset, PartitionId, Timestamp};
 
 const MAGIC: u32 = 0x4857_4350;
 /// The newest version that is written and read.
@@ -23,7 +24,9 @@ const NEVER: i64 = i64::MAX;
 /// Bytes before the content: magic, version, content length.
 const PREFIX_BYTES: usize = 10;
 /// What a partition takes, its segments left out.
-const PARTITION_BYTES: u64 = 24;
+const PARTITION_BYTES: u64 = 28;
+/// What an epoch of a partition takes.
+const EPOCH_BYTES: u64 = 12;
 /// What a segment takes.
 const SEGMENT_BYTES: u64 = 44;
 /// What is reserved beyond the needs that are known: for a longer boot id.
@@ -49,7 +52,7 @@ pub(crate) struct Checkpoint {
     pub(crate) clean: bool,
     pub(crate) redo: Redo,
     /// Counts the unclean stops.
-    pub(crate) epoch: u32,
+    pub(crate) epoch: LeaderEpoch,
     /// The start of the machine that it was written in, as far as that is known.
     pub(crate) boot_id: String,
     /// Where a replay of the journal begins.
@@ -68,6 +71,8 @@ pub(crate) struct PartitionMark {
     pub(crate) partition: PartitionId,
     /// The log start offset.
     pub(crate) start: Offset,
+    /// Its epochs.
+    pub(crate) epochs: EpochHistory,
     /// All segments by base offset; the last is the active one, and its end the recovery point.
     /// There is always one.
     pub(crate) segments: Vec<SegmentSpec>,
@@ -84,7 +89,7 @@ impl Checkpoint {
             Redo::Segments => 1,
             Redo::SyncedJournal => 2,
         });
-        content.extend_from_slice(&self.epoch.to_be_bytes());
+        content.extend_from_slice(&self.epoch.value().to_be_bytes());
         assert!(put_string(&mut content, &self.boot_id), "a boot id is a short word");
         content.extend_from_slice(&self.journal.position.to_be_bytes());
         content.extend_from_slice(&self.journal.sequence.to_be_bytes());
@@ -96,6 +101,11 @@ impl Checkpoint {
             content.extend_from_slice(&partition.topic_id.to_be_bytes());
             content.extend_from_slice(&partition.partition.value().to_be_bytes());
             content.extend_from_slice(&partition.start.value().to_be_bytes());
+            put_count(&mut content, partition.epochs.starts().len());
+            for known in partition.epochs.starts() {
+                content.extend_from_slice(&known.epoch.value().to_be_bytes());
+                content.extend_from_slice(&known.start.value().to_be_bytes());
+            }
             put_count(&mut content, partition.segments.len());
             for segment in &partition.segments {
                 let clean_since_ms = segment.clean_since.map_or(NEVER, Timestamp::as_millis);
@@ -151,7 +161,7 @@ impl Checkpoint {
             2 => Redo::SyncedJournal,
             _ => return None,
         };
-        let epoch = fields.u32()?;
+        let epoch = LeaderEpoch::new(fields.u32()?);
         let boot_id = fields.string()?.to_owned();
         let journal = JournalMark {
             position: fields.u64()?,
@@ -182,6 +192,12 @@ fn decode_partition(fields: &mut Fields<'_>) -> Option<PartitionMark> {
     let topic_id = fields.u64()?;
     let partition = PartitionId::new(fields.u32()?);
     let start = Offset::new(fields.u64()?);
+    let mut epochs = Vec::new();
+    for _ in 0..fields.u32()? {
+        let epoch = LeaderEpoch::new(fields.u32()?);
+        epochs.push(EpochStart { epoch, start: Offset::new(fields.u64()?) });
+    }
+    let epochs = EpochHistory::from_starts(epochs)?;
     let mut segments = Vec::new();
     for _ in 0..fields.u32()? {
         let id = SegmentId { base: Offset::new(fields.u64()?), revision: fields.u32()? };
@@ -191,7 +207,7 @@ fn decode_partition(fields: &mut Fields<'_>) -> Option<PartitionMark> {
         let clean_since = optional_time(fields)?;
         segments.push(SegmentSpec { id, end, first_append_time, append_time, clean_since });
     }
-    (!segments.is_empty()).then_some(PartitionMark { topic_id, partition, start, segments })
+    (!segments.is_empty()).then_some(PartitionMark { topic_id, partition, start, epochs, segments })
 }
 
 fn optional_time(fields: &mut Fields<'_>) -> Option<Option<Timestamp>> {
@@ -204,9 +220,11 @@ fn put_count(buffer: &mut Vec<u8>, count: usize) {
     buffer.extend_from_slice(&count.to_be_bytes());
 }
 
-/// By how much a checkpoint grows with so many more partitions and segments.
-pub(crate) fn checkpoint_growth(partitions: usize, segments: usize) -> u64 {
-    partitions as u64 * PARTITION_BYTES + segments as u64 * SEGMENT_BYTES
+/// By how much a checkpoint grows with so many more partitions, epochs and segments.
+pub(crate) fn checkpoint_growth(partitions: usize, epochs: usize, segments: usize) -> u64 {
+    partitions as u64 * PARTITION_BYTES
+        + epochs as u64 * EPOCH_BYTES
+        + segments as u64 * SEGMENT_BYTES
 }
 
 /// The two files that hold checkpoints in turn.
@@ -321,11 +339,12 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use super::{Checkpoint, CheckpointFiles, PartitionMark, Redo};
+    use crate::epochs::EpochHistory;
     use crate::error::Error;
     use crate::journal::JournalMark;
     use crate::segment::{SegmentEnd, SegmentId, SegmentSpec};
     use crate::storage::{MemoryStorage, OpenMode, Storage};
-    use crate::types::{Offset, PartitionId, Timestamp};
+    use crate::types::{LeaderEpoch, Offset, PartitionId, Timestamp};
     use std::path::Path;
 
     fn checkpoint(generation: u64) -> Checkpoint {
@@ -340,7 +359,7 @@ mod tests {
             generation,
             clean: false,
             redo: Redo::Segments,
-            epoch: 3,
+            epoch: LeaderEpoch::new(3),
             boot_id: "boot".to_owned(),
             journal: JournalMark { position: 512, sequence: 9, durable_sequence: 8 },
             journal_bytes: 1 << 20,
@@ -349,6 +368,7 @@ mod tests {
                 topic_id: 1,
                 partition: PartitionId::new(2),
                 start: Offset::new(3),
+                epochs: EpochHistory::new(LeaderEpoch::new(2), Offset::new(1)),
                 segments: vec![segment(0, 4), segment(10, 0)],
             }],
         }
@@ -387,7 +407,7 @@ mod tests {
         let before = checkpoint(7).encode().len() as u64;
         let mut grown = checkpoint(7);
         grown.partitions.extend(checkpoint(7).partitions);
-        let expected = before + super::checkpoint_growth(1, 2);
+        let expected = before + super::checkpoint_growth(1, 1, 2);
         assert_eq!(grown.encode().len() as u64, expected);
     }
 

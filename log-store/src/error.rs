@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::types::{InvalidTopicName, Offset, TopicName, TopicPartition};
+use crate::types::{InvalidTopicName, LeaderEpoch, Offset, TopicName, TopicPartition};
 
 /// The result of every operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -62,6 +62,22 @@ pub enum Error {
         /// The log start offset.
         start: Offset,
         /// The log end offset.
+        end: Offset,
+    },
+    /// The offset belongs to an epoch that ended before it: what was there is lost, and other records
+    /// may have its place.
+    #[error(
+        "offset {offset} of {topic_partition} is of epoch {epoch}, which ends at {end}: what was \
+         there was lost in an unclean stop"
+    )]
+    LogTruncated {
+        /// The partition.
+        topic_partition: TopicPartition,
+        /// The offset.
+        offset: Offset,
+        /// Its epoch.
+        epoch: LeaderEpoch,
+        /// Where that epoch ends.
         end: Offset,
     },
     /// A record or batch is larger than allowed. Nothing was written.

@@ -6,6 +6,7 @@
 //! after a crash has what it acknowledged. What is written against the traits [`Log`],
 //! [`Consumer`] and [`Producer`] runs on it and on other logs.
 mod types;
+mod epochs;
 mod error;
 mod varint;
 mod clock;
@@ -46,10 +47,10 @@ pub use error::{Error, Result};
 pub use group::{OffsetReset, OffsetResetPlan, PartitionReset, ResetNote};
 pub use log::{
     Acknowledgement, AlterConfigOp, AutoOffsetReset, ConfigEntry, Consumer, ConsumerConfig,
-    ConsumerWaker, GroupDescription, GroupMetadata, GroupOffsets, GroupPartition, GroupState, Log,
-    LogId, MemberDescription, NewTopic, OffsetAndMetadata, Producer, ProducerConfig,
-    ProducerRecord, RebalanceListener, Receipt, RecordMetadata, TopicDescription, TransactionBytes,
-    Watermarks,
+    ConsumerWaker, EpochEndOffset, GroupDescription, GroupMetadata, GroupOffsets, GroupPartition,
+    GroupState, Log, LogId, MemberDescription, NewTopic, OffsetAndMetadata, Producer,
+    ProducerConfig, ProducerRecord, RebalanceListener, Receipt, RecordMetadata, TopicDescription,
+    TransactionBytes, Watermarks,
 };
 pub use partitioner::partition_for_key;
 pub use record::{Header, HeadersView, Record, RecordBatch, RecordBatchBuilder, RecordView};
@@ -60,6 +61,6 @@ pub use storage::{
 };
 pub use store::LogStore;
 pub use types::{
-    CONSUMER_OFFSETS_TOPIC, InvalidTopicName, Offset, PartitionId, TOPIC_NAME_BYTES_MAX, Timestamp,
-    TopicName, TopicPartition,
+    CONSUMER_OFFSETS_TOPIC, InvalidTopicName, LeaderEpoch, Offset, PartitionId,
+    TOPIC_NAME_BYTES_MAX, Timestamp, TopicName, TopicPartition,
 };

@@ -8,12 +8,13 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::batch::{BatchBuilder, Place};
 use crate::config::TopicConfig;
+use crate::epochs::EpochHistory;
 use crate::error::{Error, Result};
-use crate::log::Watermarks;
+use crate::log::{EpochEndOffset, Watermarks};
 use crate::published::{PublishedEnd, PublishedSlot};
 use crate::record::RecordBatch;
 use crate::segment::{Publication, ReadLimits, Segment, SegmentEnd};
-use crate::types::{Offset, PartitionId, Timestamp, TopicPartition};
+use crate::types::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicPartition};
 
 /// A partition that is open.
 #[derive(Debug)]
@@ -32,6 +33,7 @@ pub(crate) struct Partition {
     /// Held while it is compacted.
     pub(crate) compacting: Mutex<()>,
     start: AtomicU64,
+    epochs: EpochHistory,
     segments: RwLock<Vec<Arc<Segment>>>,
 }
 
@@ -133,6 +135,7 @@ pub(crate) struct PartitionParts {
     pub(crate) dir: PathBuf,
     pub(crate) config: Arc<TopicConfig>,
     pub(crate) start: Offset,
+    pub(crate) epochs: EpochHistory,
     pub(crate) segments: Vec<Arc<Segment>>,
     pub(crate) slot: Option<PublishedSlot>,
 }
@@ -159,6 +162,7 @@ impl Partition {
             }),
             compacting: Mutex::new(()),
             start: AtomicU64::new(parts.start.value()),
+            epochs: parts.epochs,
             segments: RwLock::new(parts.segments),
         }
     }
@@ -195,6 +199,39 @@ impl Partition {
         let segments = self.segments.read();
         let end = segments.last().map_or(Offset::ZERO, |segment| segment.end_offset());
         Watermarks { start: self.start().min(end), end }
+    }
+
+    /// Its epochs, as they were when it was opened.
+    pub(crate) fn epochs(&self) -> &EpochHistory {
+        &self.epochs
+    }
+
+    /// Refuses an offset that was lost in an unclean stop, and may have been used again since.
+    pub(crate) fn check_epoch(&self, offset: Offset, epoch: LeaderEpoch) -> Result<()> {
+        match self.epochs.end_of(epoch).filter(|end| offset > *end) {
+            None => Ok(()),
+            Some(end) => {
+                let topic_partition = self.topic_partition.clone();
+                Err(Error::LogTruncated { topic_partition, offset, epoch, end })
+            }
+        }
+    }
+
+    /// Where an epoch ends; the current one with `None`.
+    pub(crate) fn epoch_end(&self, epoch: Option<LeaderEpoch>) -> EpochEndOffset {
+        let asked = epoch.unwrap_or(self.epochs.latest());
+        let Watermarks { start, end } = self.watermarks();
+        match self.epochs.at_most(asked) {
+            Some(leader_epoch) => EpochEndOffset {
+                leader_epoch,
+                end_offset: self.epochs.end_of(leader_epoch).unwrap_or(end),
+            },
+            // All of its records are gone.
+            None => EpochEndOffset {
+                leader_epoch: asked,
+                end_offset: self.epochs.end_of(asked).map_or(start, |end| end.min(start)),
+            },
+        }
     }
 
     /// The log start offset.

@@ -191,6 +191,7 @@ impl Producer for LogProducer {
                 group: group.group.clone(),
                 topic_partition: topic_partition.clone(),
                 offset: Some(offset.clone()),
+                leader_epoch: None,
             })
             .collect();
         transaction.push_offsets(&engine, &commits)?;

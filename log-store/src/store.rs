@@ -8,14 +8,14 @@ use crate::engine::{Engine, RecoveryReport, ScrubReport, StoreHealth};
 use crate::error::Result;
 use crate::housekeeping::Housekeeping;
 use crate::log::{
-    AlterConfigOp, ConfigEntry, Consumer, ConsumerConfig, GroupDescription, GroupMetadata,
-    GroupOffsets, Log, LogId, NewTopic, OffsetAndMetadata, Producer, ProducerConfig,
+    AlterConfigOp, ConfigEntry, Consumer, ConsumerConfig, EpochEndOffset, GroupDescription,
+    GroupMetadata, GroupOffsets, Log, LogId, NewTopic, OffsetAndMetadata, Producer, ProducerConfig,
     TopicDescription, Watermarks,
 };
 use crate::producer::LogProducer;
 use crate::record::{Record, RecordBatch};
 use crate::segment::ReadLimits;
-use crate::types::{Offset, Timestamp, TopicPartition};
+use crate::types::{LeaderEpoch, Offset, Timestamp, TopicPartition};
 
 /// A log in a folder of this machine, or in memory.
 ///
@@ -262,6 +262,16 @@ impl Log for LogStore {
     fn watermarks(&self, topic_partition: &TopicPartition) -> Result<Watermarks> {
         self.inner.engine.refresh()?;
         self.inner.engine.partition(topic_partition).map(|partition| partition.watermarks())
+    }
+
+    fn offset_for_leader_epoch(
+        &self,
+        topic_partition: &TopicPartition,
+        epoch: Option<LeaderEpoch>,
+    ) -> Result<EpochEndOffset> {
+        self.inner.engine.refresh()?;
+        let partition = self.inner.engine.partition(topic_partition)?;
+        Ok(partition.epoch_end(epoch))
     }
 
     fn delete_records(&self, topic_partition: &TopicPartition, before: Offset) -> Result<()> {

@@ -87,7 +87,7 @@ impl Transaction {
     pub(crate) fn push_offsets(&mut self, engine: &Engine, commits: &[OffsetCommit]) -> Result<()> {
         let partition = engine.offsets_partition()?;
         let mut batch = BatchBuilder::default();
-        engine.encode_commits(commits, &mut batch)?;
+        let commits = engine.encode_commits(commits, &mut batch)?;
         if batch.count() == 0 {
             return Ok(());
         }
@@ -98,7 +98,7 @@ impl Transaction {
         part.records += u64::from(batch.count());
         batch.seal(None);
         part.full.push(batch);
-        self.commits.extend_from_slice(commits);
+        self.commits.extend(commits);
         Ok(())
     }
 

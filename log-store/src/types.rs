@@ -63,6 +63,44 @@ impl fmt::Display for Offset {
     }
 }
 
+/// Counts the unclean stops of a log, in Kafka's word for what an owner writes before the next one
+/// takes over. Each open after a stop without a close begins a new one.
+///
+/// An offset together with its epoch says which record was meant: after a power cut that took records
+/// (which [`Durability::Os`](crate::Durability::Os) and `Interval` allow), other records get their
+/// offsets, in another epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LeaderEpoch(u32);
+
+impl LeaderEpoch {
+    /// That of a new log.
+    pub const FIRST: Self = Self(0);
+
+    /// Wraps a number.
+    #[must_use]
+    pub const fn new(value: u32) -> Self {
+        Self(value)
+    }
+
+    /// The number inside.
+    #[must_use]
+    pub const fn value(self) -> u32 {
+        self.0
+    }
+
+    /// The epoch after this one.
+    #[must_use]
+    pub(crate) const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for LeaderEpoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// The number of a partition within its topic, counted from 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartitionId(u32);

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use headwater_log_store::{
-    AlterConfigOp, ConfigEntry, Consumer, ConsumerConfig, Error, GroupDescription, GroupMetadata,
-    GroupOffsets, Log, LogId, NewTopic, Offset, OffsetAndMetadata, Producer, ProducerConfig,
-    ProducerRecord, Receipt, Result, Timestamp, TopicDescription, TopicPartition, TransactionBytes,
-    Watermarks,
+    AlterConfigOp, ConfigEntry, Consumer, ConsumerConfig, EpochEndOffset, Error, GroupDescription,
+    GroupMetadata, GroupOffsets, LeaderEpoch, Log, LogId, NewTopic, Offset, OffsetAndMetadata,
+    Producer, ProducerConfig, ProducerRecord, Receipt, Result, Timestamp, TopicDescription,
+    TopicPartition, TransactionBytes, Watermarks,
 };
 
 /// Whether the fatal call is still carried out.
@@ -92,6 +92,13 @@ impl Log for DyingLog {
     }
     fn watermarks(&self, topic_partition: &TopicPartition) -> Result<Watermarks> {
         self.log.watermarks(topic_partition)
+    }
+    fn offset_for_leader_epoch(
+        &self,
+        topic_partition: &TopicPartition,
+        epoch: Option<LeaderEpoch>,
+    ) -> Result<EpochEndOffset> {
+        self.log.offset_for_leader_epoch(topic_partition, epoch)
     }
     fn delete_records(&self, topic_partition: &TopicPartition, before: Offset) -> Result<()> {
         self.death.pass(|| self.log.delete_records(topic_partition, before))

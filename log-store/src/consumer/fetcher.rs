@@ -179,11 +179,26 @@ impl Fetcher {
 
     /// Where to begin in a partition.
     fn start(&self, topic_partition: &TopicPartition) -> Result<Offset> {
-        self.engine.partition(topic_partition)?;
+        let partition = self.engine.partition(topic_partition)?;
         let group = self.config.group.as_deref();
         let committed = group.and_then(|g| self.engine.offsets.committed(g, topic_partition));
+        let epoch = group.and_then(|g| self.engine.offsets.committed_epoch(g, topic_partition));
         match committed {
-            Some(committed) => Ok(committed.offset),
+            Some(committed) => {
+                let known = match epoch {
+                    Some(epoch) => partition.check_epoch(committed.offset, epoch),
+                    None => Ok(()),
+                };
+                match (known, self.config.auto_offset_reset) {
+                    (Ok(()), _) => Ok(committed.offset),
+                    // Nobody but the application can tell what to do.
+                    (Err(lost), AutoOffsetReset::None) => Err(lost),
+                    (Err(lost), _) => {
+                        tracing::warn!(group, %lost, "the committed offset is out of range");
+                        self.reset(topic_partition, "the committed offset was lost")
+                    }
+                }
+            }
             None => self.reset(topic_partition, "the group has committed no offset"),
         }
     }

@@ -41,7 +41,7 @@ impl Engine {
         let id = {
             let mut side = writer.journal.lock();
             let partitions = new.partitions as usize;
-            Self::make_room(&side, checkpoint_growth(partitions, partitions))?;
+            Self::make_room(&side, checkpoint_growth(partitions, partitions, partitions))?;
             side.next_topic_id += 1;
             side.next_topic_id - 1
         };
@@ -91,7 +91,8 @@ impl Engine {
         }
         storage.sync_dir(&self.dir).map_err(|e| Error::io("sync", &self.dir, e))?;
         let published = &writer.published;
-        let open = |tp| new_partition(self, published, tp, topic_id, config).map(Arc::new);
+        let epoch = writer.journal.lock().epoch;
+        let open = |tp| new_partition(self, published, tp, topic_id, epoch, config).map(Arc::new);
         all.into_iter().map(open).collect()
     }
 

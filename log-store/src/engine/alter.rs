@@ -23,7 +23,7 @@ impl Engine {
         {
             let side = writer.journal.lock();
             let new = (total - count) as usize;
-            Self::make_room(&side, checkpoint_growth(new, new))?;
+            Self::make_room(&side, checkpoint_growth(new, new, new))?;
         }
         let grown = self.grow(writer, &topic, total);
         let grown = grown.map_err(|error| writer.poison_after_sync(error))?;

@@ -121,7 +121,7 @@ impl Engine {
         self.drain(writer)?;
         let mut side = writer.journal.lock();
         // First the space: if the disk is full, all is as it was.
-        Self::make_room(&side, checkpoint_growth(0, 1))?;
+        Self::make_room(&side, checkpoint_growth(0, 0, 1))?;
         let active = self.create_segment(writer, partition, appender)?;
         let rolled = self.seal(writer, partition, appender, active, &mut side);
         rolled.map_err(|error| writer.poison(&error))
@@ -226,6 +226,7 @@ fn mark(partition: &Partition) -> Result<PartitionMark> {
         topic_id: partition.place.topic_id,
         partition: partition.topic_partition.partition,
         start: partition.start(),
+        epochs: partition.epochs().since(partition.start()),
         segments: specs.collect::<Result<_>>()?,
     })
 }

@@ -21,6 +21,7 @@ impl Engine {
             group: metadata.group.clone(),
             topic_partition,
             offset,
+            leader_epoch: None,
         };
         let commits: Vec<_> = offsets.into_iter().map(commit).collect();
         let partitions = commits.iter().map(|commit| &commit.topic_partition);
@@ -94,6 +95,7 @@ impl Engine {
                 group: group.to_owned(),
                 topic_partition,
                 offset: None,
+                leader_epoch: None,
             })
             .collect();
         if removals.is_empty() {

@@ -10,7 +10,7 @@ use crate::log::{NewTopic, Watermarks};
 use crate::partition::Partition;
 use crate::record::Record;
 use crate::segment::ReadLimits;
-use crate::types::{CONSUMER_OFFSETS_TOPIC, PartitionId, Timestamp};
+use crate::types::{CONSUMER_OFFSETS_TOPIC, Offset, PartitionId, Timestamp};
 
 /// How much is read at a time when a store is opened.
 const LOAD_LIMITS: ReadLimits = ReadLimits { bytes_max: 1 << 20, records_max: 10_000 };
@@ -19,7 +19,7 @@ impl Engine {
     /// Commits offsets and waits as the durability asks.
     pub(crate) fn commit_offsets(&self, commits: &[OffsetCommit]) -> Result<()> {
         let partition = self.offsets_partition()?;
-        self.check_commits(commits)?;
+        let commits = self.check_commits(commits)?;
         let now = self.clock.now();
         let encoded = commits.iter().map(|c| encode(c, now)).collect::<Result<Vec<_>>>()?;
         let records: Vec<Record<'_>> = encoded.iter().map(EncodedCommit::record).collect();
@@ -28,23 +28,24 @@ impl Engine {
             self.wait(ticket)?;
         }
         for (at, commit) in (appended.first.value()..).zip(commits) {
-            self.offsets.apply(commit.clone(), crate::types::Offset::new(at));
+            self.offsets.apply(commit, Offset::new(at));
         }
         Ok(())
     }
 
-    /// Adds commits to a batch of the offsets partition, as part of a transaction.
+    /// Adds commits to a batch of the offsets partition, as part of a transaction. Returns them as
+    /// they are to be applied.
     pub(crate) fn encode_commits(
         &self,
         commits: &[OffsetCommit],
         batch: &mut BatchBuilder,
-    ) -> Result<()> {
-        self.check_commits(commits)?;
+    ) -> Result<Vec<OffsetCommit>> {
+        let commits = self.check_commits(commits)?;
         let now = self.clock.now();
-        for commit in commits {
+        for commit in &commits {
             batch.push(&encode(commit, now)?.record(), now);
         }
-        Ok(())
+        Ok(commits)
     }
 
     /// The partition that committed offsets go to; the topic is created when it is first needed.
@@ -90,9 +91,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Refuses offsets that the log cannot have.
-    fn check_commits(&self, commits: &[OffsetCommit]) -> Result<()> {
-        for commit in commits {
+    /// Refuses offsets that the log cannot have, and notes the epochs of the others.
+    fn check_commits(&self, commits: &[OffsetCommit]) -> Result<Vec<OffsetCommit>> {
+        let mut commits = commits.to_vec();
+        for commit in &mut commits {
             let Some(committed) = &commit.offset else { continue };
             let partition = self.partition(&commit.topic_partition)?;
             let Watermarks { start, end } = partition.watermarks();
@@ -104,8 +106,11 @@ impl Engine {
                     end,
                 });
             }
+            // That of the last record that was processed.
+            let last = Offset::new(committed.offset.value().saturating_sub(1));
+            commit.leader_epoch = Some(partition.epochs().of(last));
         }
-        Ok(())
+        Ok(commits)
     }
 }
 

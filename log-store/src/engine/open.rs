@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::journal::{Journal, JournalMark};
 use crate::storage::{OpenMode, Storage, StorageLock};
 use crate::topic::topics_dir;
-use crate::types::Timestamp;
+use crate::types::{LeaderEpoch, Timestamp};
 
 /// Opens the store in the folder; creates it if there is none and the config says so.
 pub(crate) fn create_or_open(config: EngineConfig) -> Result<Engine> {
@@ -79,7 +79,7 @@ fn create(config: &EngineConfig) -> Result<u128> {
         generation: 1,
         clean: true,
         redo: Redo::Journal,
-        epoch: 0,
+        epoch: LeaderEpoch::FIRST,
         boot_id: storage.boot_id().unwrap_or_default(),
         journal: JournalMark { position: 0, sequence: 1, durable_sequence: 0 },
         journal_bytes: config.journal_bytes,

@@ -27,7 +27,7 @@ use crate::segment::{Segment, SegmentEnd, SegmentId, SegmentSpec, scan};
 use crate::signal::Signal;
 use crate::storage::{OpenMode, Storage, StorageLock};
 use crate::topic::{Topic, TopicFile, deleted_name, parse_deleted_name, topics_dir};
-use crate::types::{Offset, PartitionId, TopicName, TopicPartition};
+use crate::types::{LeaderEpoch, Offset, PartitionId, TopicName, TopicPartition};
 
 /// How to open a store.
 #[derive(Clone, Debug)]
@@ -85,7 +85,7 @@ impl Opening<'_> {
         let mut report = RecoveryReport { clean: self.checkpoint.clean, ..Default::default() };
         let reserve = Reserve::open(storage, &config.dir)?;
         let journal = self.recover(&opened, &reserve, &mut report)?;
-        let epoch = self.checkpoint.epoch + u32::from(!self.checkpoint.clean);
+        let epoch = self.begin_epoch(&mut opened);
         let checkpoint_len = self.checkpoint.encode().len() as u64;
         let published = self.secure_space(&opened, &checkpoints, checkpoint_len, &reserve)?;
         let mut open = BTreeMap::new();
@@ -141,6 +141,19 @@ impl Opening<'_> {
         engine.load_offsets()
     }
 
+    /// Begins an epoch if the store was not closed. Returns the one that is current.
+    fn begin_epoch(&self, opened: &mut [OpenedTopic]) -> LeaderEpoch {
+        if self.checkpoint.clean {
+            return self.checkpoint.epoch;
+        }
+        let epoch = self.checkpoint.epoch.next();
+        for partition in opened.iter_mut().flat_map(|(.., partitions)| partitions) {
+            let end = partition.segments.last().map_or(Offset::ZERO, |s| s.end_offset());
+            partition.epochs.begin(epoch, end);
+        }
+        epoch
+    }
+
     /// Secures what the files of the store itself may need until it is open.
     fn secure_space(
         &self,
@@ -151,7 +164,8 @@ impl Opening<'_> {
     ) -> Result<Published> {
         let partitions = || opened.iter().flat_map(|(.., partitions)| partitions);
         let new = partitions().count().saturating_sub(self.checkpoint.partitions.len());
-        let growth = checkpoint_growth(new, new);
+        // An unclean stop begins an epoch in each of them.
+        let growth = checkpoint_growth(new, partitions().count(), new);
         reserve.lend(|| checkpoints.reserve(checkpoint_len + growth))?;
         let config = self.config;
         let open = || Published::open(&*config.storage, &config.dir, self.store_id);
@@ -237,7 +251,9 @@ impl Opening<'_> {
         let marks = &self.checkpoint.partitions;
         let known = marks.iter().find(|m| m.topic_id == topic_id && m.partition == partition);
         // A topic that no checkpoint knows was created right before a crash: it is empty.
-        let mark = known.cloned().unwrap_or_else(|| empty_mark(topic_id, partition));
+        let mark = known
+            .cloned()
+            .unwrap_or_else(|| empty_mark(topic_id, partition, self.checkpoint.epoch));
         let place = Place { store_id: self.store_id, topic_id, partition };
         if known.is_none() {
             create_partition_files(storage, &dir)?;
@@ -278,7 +294,8 @@ impl Opening<'_> {
             let known: Vec<SegmentId> = segments.iter().map(|segment| segment.id()).collect();
             remove_segments(storage, &dir, |id| id.base < active.base && !known.contains(&id))?;
         }
-        Ok(OpenedPartition { topic_partition, place, start: mark.start, segments })
+        let (start, epochs) = (mark.start, mark.epochs);
+        Ok(OpenedPartition { topic_partition, place, start, epochs, segments })
     }
 
     /// Refuses to open by a checkpoint that is older than the data: a segment gets its first batch

@@ -7,26 +7,33 @@ use crate::batch::Place;
 use crate::checkpoint::PartitionMark;
 use crate::config::TopicConfig;
 use crate::engine::state::Engine;
+use crate::epochs::EpochHistory;
 use crate::error::{Error, Result};
 use crate::partition::{Partition, PartitionParts, partition_dir};
 use crate::published::{Published, PublishedEnd};
 use crate::segment::{Segment, SegmentEnd, SegmentId, SegmentSpec};
 use crate::storage::{OpenMode, Storage};
 use crate::topic::{deleted_name, topics_dir};
-use crate::types::{Offset, PartitionId, TopicName, TopicPartition};
+use crate::types::{LeaderEpoch, Offset, PartitionId, TopicName, TopicPartition};
 
 /// A partition as its files are, before it is open to anybody.
 pub(super) struct OpenedPartition {
     pub(super) topic_partition: TopicPartition,
     pub(super) place: Place,
     pub(super) start: Offset,
+    pub(super) epochs: EpochHistory,
     pub(super) segments: Vec<Arc<Segment>>,
 }
 
 /// The mark of a partition that nothing was ever written to.
-pub(crate) fn empty_mark(topic_id: u64, partition: PartitionId) -> PartitionMark {
+pub(crate) fn empty_mark(
+    topic_id: u64,
+    partition: PartitionId,
+    epoch: LeaderEpoch,
+) -> PartitionMark {
     let segments = vec![SegmentSpec::empty(Offset::ZERO)];
-    PartitionMark { topic_id, partition, start: Offset::ZERO, segments }
+    let epochs = EpochHistory::new(epoch, Offset::ZERO);
+    PartitionMark { topic_id, partition, start: Offset::ZERO, epochs, segments }
 }
 
 /// Makes the folder of a new partition with its first segment. What lies there from a topic that
@@ -125,6 +132,7 @@ pub(super) fn finish_partition(
         place: opened.place,
         config: Arc::clone(config),
         start: opened.start,
+        epochs: opened.epochs,
         segments: opened.segments,
         slot: Some(published.add(&end)?),
     }))
@@ -136,6 +144,7 @@ pub(super) fn new_partition(
     published: &Published,
     topic_partition: TopicPartition,
     topic_id: u64,
+    epoch: LeaderEpoch,
     config: &Arc<TopicConfig>,
 ) -> Result<Partition> {
     let dir = partition_dir(&engine.dir, &topic_partition);
@@ -147,6 +156,7 @@ pub(super) fn new_partition(
         topic_partition,
         place: Place { store_id: engine.store_id, topic_id, partition },
         start: Offset::ZERO,
+        epochs: EpochHistory::new(epoch, Offset::ZERO),
         segments: vec![Arc::new(segment)],
     };
     finish_partition(&engine.dir, opened, config, published)

@@ -23,7 +23,7 @@ use crate::published::Published;
 use crate::signal::Signal;
 use crate::storage::{Storage, StorageLock};
 use crate::topic::Topic;
-use crate::types::{Timestamp, TopicName, TopicPartition};
+use crate::types::{LeaderEpoch, Timestamp, TopicName, TopicPartition};
 
 /// An open store.
 ///
@@ -110,7 +110,7 @@ pub(super) struct JournalSide {
     /// How long the last one is.
     pub(super) checkpoint_len: u64,
     pub(super) generation: u64,
-    pub(super) epoch: u32,
+    pub(super) epoch: LeaderEpoch,
     pub(super) boot_id: String,
     pub(super) next_topic_id: u64,
 }

@@ -9,11 +9,12 @@ use std::sync::atomic::AtomicU64;
 use parking_lot::{Mutex, RwLock};
 
 use crate::batch::Place;
-use crate::checkpoint::CheckpointFiles;
+use crate::checkpoint::{CheckpointFiles, PartitionMark};
 use crate::clock::Clock;
 use crate::config::TopicConfig;
 use crate::engine::files::read_store_file;
 use crate::engine::state::{Engine, Side};
+use crate::epochs::EpochHistory;
 use crate::error::{Error, Result};
 use crate::group::{Coordinator, OffsetsCache};
 use crate::partition::{Partition, PartitionParts, partition_dir};
@@ -56,8 +57,8 @@ const REFRESH_ATTEMPTS: usize = 20;
 struct Seen {
     /// By topic id and partition: how far it is published.
     ends: BTreeMap<(u64, PartitionId), PublishedEnd>,
-    /// By topic id and partition: which segments there are.
-    segments: BTreeMap<(u64, PartitionId), Vec<SegmentSpec>>,
+    /// By topic id and partition: what the checkpoint says.
+    marks: BTreeMap<(u64, PartitionId), PartitionMark>,
 }
 
 /// What looking at a topic gives.
@@ -92,7 +93,7 @@ impl Engine {
         let marks = checkpoint.partitions.into_iter();
         let seen = Seen {
             ends: published.into_iter().map(|e| ((e.topic_id, e.partition), e)).collect(),
-            segments: marks.map(|m| ((m.topic_id, m.partition), m.segments)).collect(),
+            marks: marks.map(|mark| ((mark.topic_id, mark.partition), mark)).collect(),
         };
         let dir = topics_dir(&self.dir);
         let mut whole = true;
@@ -134,8 +135,10 @@ impl Engine {
             let Some(end) = seen.ends.get(&(file.id, partition)) else { return Ok(Look::Nothing) };
             let known = known.and_then(|topic| topic.partition(partition).ok());
             let topic_partition = TopicPartition::new(name.clone(), partition);
-            let specs = seen.segments.get(&(file.id, partition)).map_or(&[][..], Vec::as_slice);
+            let mark = seen.marks.get(&(file.id, partition));
+            let specs = mark.map_or(&[][..], |mark| &mark.segments);
             let specs = published_segments(specs, end);
+            let epochs = mark.map(|mark| mark.epochs.clone()).unwrap_or_default();
             partitions.push(match known.filter(|known| is_current(known, end, &specs)) {
                 Some(known) => {
                     if let Some(active) = known.segments().last() {
@@ -143,14 +146,16 @@ impl Engine {
                     }
                     Arc::clone(known)
                 }
-                None => match self.open_view(topic_partition, known, end, &specs, &config) {
-                    Ok(Some(partition)) => Arc::new(partition),
-                    Ok(None) => return Ok(Look::Changed),
-                    Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
-                        return Ok(Look::Changed);
+                None => {
+                    match self.open_view(topic_partition, known, end, (&specs, epochs), &config) {
+                        Ok(Some(partition)) => Arc::new(partition),
+                        Ok(None) => return Ok(Look::Changed),
+                        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                            return Ok(Look::Changed);
+                        }
+                        Err(error) => return Err(error),
                     }
-                    Err(error) => return Err(error),
-                },
+                }
             });
         }
         Ok(Look::Topic(Topic { name: name.clone(), id: file.id, config, partitions }))
@@ -164,7 +169,7 @@ impl Engine {
         topic_partition: TopicPartition,
         known: Option<&Arc<Partition>>,
         published: &PublishedEnd,
-        specs: &[SegmentSpec],
+        (specs, epochs): (&[SegmentSpec], EpochHistory),
         config: &Arc<TopicConfig>,
     ) -> Result<Option<Partition>> {
         let has_active = specs.last().map(|spec| spec.id.base) == Some(published.segment_base);
@@ -198,6 +203,7 @@ impl Engine {
             dir,
             config: Arc::clone(config),
             start: published.start,
+            epochs,
             segments,
             slot: None,
         })))

@@ -13,10 +13,12 @@ use parking_lot::RwLock;
 
 use crate::layout::{Fields, put_string};
 use crate::log::{GroupOffsets, OffsetAndMetadata};
-use crate::types::{Offset, PartitionId, Timestamp, TopicName, TopicPartition};
+use crate::types::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicName, TopicPartition};
 
 const KEY_VERSION: u16 = 1;
 const VALUE_VERSION: u16 = 3;
+/// Kafka's -1.
+const NO_EPOCH: u32 = u32::MAX;
 
 /// One offset that a group commits, or (with `None`) takes back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub(crate) struct OffsetCommit {
     pub(crate) group: String,
     pub(crate) topic_partition: TopicPartition,
     pub(crate) offset: Option<OffsetAndMetadata>,
+    /// The epoch of the last record before the offset, as far as it is known.
+    pub(crate) leader_epoch: Option<LeaderEpoch>,
 }
 
 impl OffsetCommit {
@@ -41,7 +45,8 @@ impl OffsetCommit {
         let Some(offset) = &self.offset else { return Some(None) };
         let mut value = VALUE_VERSION.to_be_bytes().to_vec();
         value.extend_from_slice(&offset.offset.value().to_be_bytes());
-        value.extend_from_slice(&(-1i32).to_be_bytes());
+        let epoch = self.leader_epoch.map_or(NO_EPOCH, LeaderEpoch::value);
+        value.extend_from_slice(&epoch.to_be_bytes());
         let fits = put_string(&mut value, &offset.metadata);
         value.extend_from_slice(&now.as_millis().to_be_bytes());
         fits.then_some(Some(value))
@@ -56,6 +61,7 @@ impl OffsetCommit {
         let group = fields.string()?.to_owned();
         let topic = TopicName::new(fields.string()?).ok()?;
         let topic_partition = TopicPartition::new(topic, PartitionId::new(fields.u32()?));
+        let mut leader_epoch = None;
         let offset = match value {
             None => None,
             Some(value) => {
@@ -64,12 +70,13 @@ impl OffsetCommit {
                     return None;
                 }
                 let offset = Offset::new(fields.u64()?);
-                fields.u32()?;
+                let epoch = fields.u32()?;
+                leader_epoch = (epoch != NO_EPOCH).then_some(LeaderEpoch::new(epoch));
                 let metadata = fields.string()?.to_owned();
                 Some(OffsetAndMetadata { offset, metadata })
             }
         };
-        Some(Self { group, topic_partition, offset })
+        Some(Self { group, topic_partition, offset, leader_epoch })
     }
 }
 
@@ -85,6 +92,7 @@ pub(crate) struct OffsetsCache {
 #[derive(Clone, Debug)]
 struct Committed {
     offset: Option<OffsetAndMetadata>,
+    leader_epoch: Option<LeaderEpoch>,
     at: Offset,
 }
 
@@ -96,7 +104,8 @@ impl OffsetsCache {
         let group = groups.entry(commit.group).or_default();
         let known = group.get(&commit.topic_partition).is_some_and(|known| known.at > at);
         if !known {
-            group.insert(commit.topic_partition, Committed { offset: commit.offset, at });
+            let OffsetCommit { topic_partition, offset, leader_epoch, .. } = commit;
+            group.insert(topic_partition, Committed { offset, leader_epoch, at });
         }
     }
 
@@ -129,6 +138,11 @@ impl OffsetsCache {
         self.groups.read().get(group)?.get(tp)?.offset.clone()
     }
 
+    /// The epoch that an offset was committed with.
+    pub(crate) fn committed_epoch(&self, group: &str, tp: &TopicPartition) -> Option<LeaderEpoch> {
+        self.groups.read().get(group)?.get(tp)?.leader_epoch
+    }
+
     /// All commits for a topic, as commits that take them back.
     pub(crate) fn removals(&self, topic: &TopicName) -> Vec<OffsetCommit> {
         let groups = self.groups.read();
@@ -140,6 +154,7 @@ impl OffsetsCache {
                         group: group.clone(),
                         topic_partition: topic_partition.clone(),
                         offset: None,
+                        leader_epoch: None,
                     });
                 }
             }
@@ -152,14 +167,15 @@ impl OffsetsCache {
 mod tests {
     use super::{OffsetCommit, OffsetsCache};
     use crate::log::OffsetAndMetadata;
-    use crate::types::{Offset, PartitionId, Timestamp, TopicName, TopicPartition};
+    use crate::types::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicName, TopicPartition};
 
     fn commit(offset: Option<u64>) -> OffsetCommit {
         let topic_partition =
             TopicPartition::new(TopicName::new("t").unwrap(), PartitionId::new(1));
         let offset = offset
             .map(|o| OffsetAndMetadata { offset: Offset::new(o), metadata: "note".to_owned() });
-        OffsetCommit { group: "g".to_owned(), topic_partition, offset }
+        let leader_epoch = Some(LeaderEpoch::new(6));
+        OffsetCommit { group: "g".to_owned(), topic_partition, offset, leader_epoch }
     }
 
     #[test]
@@ -170,7 +186,7 @@ mod tests {
         let value = commit.value(Timestamp::from_millis(5)).unwrap().unwrap();
         let expected = [
             &[0, 3, 0, 0, 0, 0, 0, 0, 1, 2][..],
-            &[0xff; 4],
+            &[0, 0, 0, 6],
             &[0, 4],
             b"note",
             &[0, 0, 0, 0, 0, 0, 0, 5],

@@ -222,7 +222,7 @@ pub(super) fn checkpoint_rows(checkpoint: &Checkpoint) -> Vec<DumpRow> {
             ("generation", checkpoint.generation.into()),
             ("clean", checkpoint.clean.into()),
             ("redo", redo.into()),
-            ("epoch", checkpoint.epoch.into()),
+            ("leaderEpoch", checkpoint.epoch.value().into()),
             ("bootId", checkpoint.boot_id.as_str().into()),
             ("journalPosition", checkpoint.journal.position.into()),
             ("journalSequence", checkpoint.journal.sequence.into()),
@@ -240,6 +240,11 @@ pub(super) fn checkpoint_rows(checkpoint: &Checkpoint) -> Vec<DumpRow> {
                 ("logStartOffset", partition.start.into()),
             ],
         ));
+        for known in partition.epochs.starts() {
+            let fields =
+                [("leaderEpoch", known.epoch.value().into()), ("startOffset", known.start.into())];
+            rows.push(row("epoch", fields));
+        }
         for segment in &partition.segments {
             let end = segment.id.base + u64::from(segment.end.relative_offset);
             let mut row = row(

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::batch::{BatchHeader, Place};
 use crate::checkpoint::{Checkpoint, PartitionMark, Redo};
+use crate::epochs::EpochHistory;
 use crate::error::{Error, Result};
 use crate::inspect::image::{CHECKPOINTS, Image, is_partition_of, journal_file};
 use crate::inspect::journal::{all_entries, replay};
@@ -21,7 +22,7 @@ use crate::partition::partition_dir;
 use crate::segment::{SegmentFile, SegmentId, SegmentSpec};
 use crate::storage::FileKind;
 use crate::topic::TopicFile;
-use crate::types::{Offset, PartitionId, Timestamp, TopicName, TopicPartition};
+use crate::types::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicName, TopicPartition};
 
 /// A store, and what is to be done about it.
 #[derive(Debug)]
@@ -183,7 +184,8 @@ impl Survey {
             generation: 0,
             clean: false,
             redo: Redo::Journal,
-            epoch: 1,
+            // Opening begins the next.
+            epoch: LeaderEpoch::FIRST,
             boot_id: String::new(),
             journal: JournalMark { position: 0, sequence, durable_sequence: sequence - 1 },
             journal_bytes,
@@ -250,7 +252,9 @@ impl Survey {
         let mut published = self.image.published.iter();
         let published = published.find(|e| e.topic_id == topic_id && e.partition == partition);
         let start = published.map_or(first, |end| end.start.max(first));
-        PartitionMark { topic_id, partition, start, segments }
+        // Which epochs there were is lost with the checkpoint; what is there counts as one.
+        let epochs = EpochHistory::new(LeaderEpoch::FIRST, first);
+        PartitionMark { topic_id, partition, start, epochs, segments }
     }
 
     /// Whether the journal must be given up; a length that is wrong is put right.

@@ -15,7 +15,7 @@ use crate::inspect::source::{Source, finding};
 use crate::journal::batches;
 use crate::storage::Storage;
 use crate::topic::TopicFile;
-use crate::types::{PartitionId, TopicName, TopicPartition};
+use crate::types::{LeaderEpoch, PartitionId, TopicName, TopicPartition};
 
 /// Looks at every file of the store in the folder, and says what is damaged.
 ///
@@ -87,7 +87,7 @@ pub(super) fn examine(source: &Source<'_>) -> Result<(VerifyReport, Image)> {
 pub(super) fn mark(image: &Image, file: &TopicFile, partition: PartitionId) -> PartitionMark {
     let marks = image.checkpoint.iter().flat_map(|checkpoint| &checkpoint.partitions);
     let known = marks.into_iter().find(|m| m.topic_id == file.id && m.partition == partition);
-    known.cloned().unwrap_or_else(|| empty_mark(file.id, partition))
+    known.cloned().unwrap_or_else(|| empty_mark(file.id, partition, LeaderEpoch::FIRST))
 }
 
 /// How a partition is to be looked at.

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::log::consumer::{Consumer, ConsumerConfig};
 use crate::log::group::{GroupDescription, GroupOffsets};
 use crate::log::producer::{Producer, ProducerConfig};
-use crate::types::{Offset, Timestamp, TopicName, TopicPartition};
+use crate::types::{LeaderEpoch, Offset, Timestamp, TopicName, TopicPartition};
 
 /// A log: topics of partitions of records, and the committed offsets of consumer groups.
 pub trait Log: Send + Sync + fmt::Debug {
@@ -84,6 +84,19 @@ pub trait Log: Send + Sync + fmt::Debug {
     /// # Errors
     /// `UnknownTopic`, `UnknownPartition`, or a failure of the log.
     fn watermarks(&self, topic_partition: &TopicPartition) -> Result<Watermarks>;
+
+    /// Where an epoch of a partition ends: Kafka's `OffsetsForLeaderEpoch`. Somebody who keeps a
+    /// position outside of the log keeps its epoch with it, and asks for that before going on: a
+    /// position past the answer's end was lost, and other records may have its offsets. With `None`
+    /// the answer is the current epoch, which ends at the log end.
+    ///
+    /// # Errors
+    /// `UnknownTopic`, `UnknownPartition`, or a failure of the log.
+    fn offset_for_leader_epoch(
+        &self,
+        topic_partition: &TopicPartition,
+        epoch: Option<LeaderEpoch>,
+    ) -> Result<EpochEndOffset>;
 
     /// Moves the log start offset up: records before `before` are gone for every reader, and
     /// their space is freed when whole segments are. The repartition topics of a topology are
@@ -262,6 +275,15 @@ pub struct TopicDescription {
     pub partitions: u32,
     /// The configs that differ from their defaults.
     pub configs: BTreeMap<String, String>,
+}
+
+/// Where an epoch of a partition ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochEndOffset {
+    /// The epoch that was asked for, or the one before it that has records.
+    pub leader_epoch: LeaderEpoch,
+    /// The offset after its last record.
+    pub end_offset: Offset,
 }
 
 /// Where a partition begins and ends.

@@ -7,7 +7,9 @@ mod consumer;
 mod producer;
 mod admin;
 
-pub use admin::{AlterConfigOp, ConfigEntry, Log, LogId, NewTopic, TopicDescription, Watermarks};
+pub use admin::{
+    AlterConfigOp, ConfigEntry, EpochEndOffset, Log, LogId, NewTopic, TopicDescription, Watermarks,
+};
 pub use consumer::{AutoOffsetReset, Consumer, ConsumerConfig, ConsumerWaker, RebalanceListener};
 pub use group::{
     GroupDescription, GroupMetadata, GroupOffsets, GroupPartition, GroupState, MemberDescription,
