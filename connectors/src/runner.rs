@@ -117,8 +117,10 @@ impl SourceRunner {
             .map_err(|error| self.log_error("cannot create the topic of the positions", error))?;
         // The producer comes first: it fences an older run, which could otherwise commit after
         // the position has been read.
-        let config =
-            ProducerConfig { transactional_id: Some(format!("connector-{}", self.connector)) };
+        let config = ProducerConfig {
+            transactional_id: Some(format!("connector-{}", self.connector)),
+            ..Default::default()
+        };
         let mut producer = self
             .log
             .producer(&config)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::log::{AlterConfigOp, ConfigEntry};
+use crate::log::{AlterConfigOp, Compression, ConfigEntry};
 
 /// When an append is acknowledged, and what a power cut may take. A setting of the store.
 ///
@@ -82,6 +82,9 @@ pub(crate) struct TopicConfig {
     /// `min.cleanable.dirty.ratio`: the part of a partition's sealed bytes that must have come
     /// since the last compaction for the next one. Default = 0.5.
     pub(crate) min_cleanable_dirty_ratio: f64,
+    /// `compression.type`: how batches are compressed; none leaves it to the producer. Default =
+    /// producer.
+    pub(crate) compression: Option<Compression>,
     /// The configs as they were given.
     pub(crate) given: BTreeMap<String, String>,
 }
@@ -102,6 +105,7 @@ impl TopicConfig {
             delete_retention: Duration::from_secs(24 * 60 * 60),
             min_compaction_lag: Duration::ZERO,
             min_cleanable_dirty_ratio: 0.5,
+            compression: None,
             given: given.clone(),
         };
         for (key, value) in given {
@@ -155,6 +159,11 @@ impl TopicConfig {
         DEFAULTS.iter().map(entry).collect()
     }
 
+    /// How a batch is compressed that comes from a producer of that setting.
+    pub(crate) fn compression(&self, producer: Compression) -> Compression {
+        self.compression.unwrap_or(producer)
+    }
+
     fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
         match key {
             "segment.bytes" => {
@@ -172,6 +181,17 @@ impl TopicConfig {
                     "CreateTime" => false,
                     "LogAppendTime" => true,
                     _ => return Err("it is CreateTime or LogAppendTime".to_owned()),
+                };
+            }
+            "compression.type" => {
+                self.compression = match value {
+                    "producer" => None,
+                    "uncompressed" => Some(Compression::None),
+                    "lz4" => Some(Compression::Lz4),
+                    "gzip" | "snappy" | "zstd" => {
+                        return Err("of Kafka's codecs there is lz4 only".to_owned());
+                    }
+                    _ => return Err("it is producer, uncompressed or lz4".to_owned()),
                 };
             }
             "cleanup.policy" => {
@@ -210,6 +230,7 @@ impl TopicConfig {
 /// What a topic is configured with where nothing else was given, in Kafka's words.
 const DEFAULTS: &[(&str, &str)] = &[
     ("cleanup.policy", "delete"),
+    ("compression.type", "producer"),
     ("delete.retention.ms", "86400000"),
     ("index.interval.bytes", "4096"),
     ("max.message.bytes", "1048588"),
@@ -273,6 +294,8 @@ mod tests {
             ("segment.bytes", "7", "from 1024 to 2147483647"),
             ("segment.bytes", "many", "whole number"),
             ("cleanup.policy", "shred", "delete, compact"),
+            ("compression.type", "zstd", "lz4 only"),
+            ("compression.type", "best", "producer, uncompressed or lz4"),
             ("min.cleanable.dirty.ratio", "1.5", "from 0 to 1"),
             ("min.cleanable.dirty.ratio", "half", "from 0 to 1"),
             ("min.compaction.lag.ms", "-1", "from 0 to"),

@@ -166,6 +166,22 @@ pub enum Error {
         /// The generation that the member is in.
         current: i32,
     },
+    /// The records of a compressed batch take more room than a reader has. A reader that goes on at
+    /// `next_offset` leaves them out.
+    #[error(
+        "the batch of {topic_partition} at offset {offset} takes more than {bytes_max} bytes \
+         uncompressed; the next one begins at offset {next_offset}"
+    )]
+    BatchTooLarge {
+        /// The partition.
+        topic_partition: TopicPartition,
+        /// The first offset that cannot be read.
+        offset: Offset,
+        /// The offset after the batch.
+        next_offset: Offset,
+        /// The limit.
+        bytes_max: usize,
+    },
     /// Stored bytes are not what was written. They are never cut or skipped silently.
     #[error("{topic_partition} is corrupt at offset {offset}, {path} byte {position}: {reason}")]
     Corrupt {

@@ -46,11 +46,11 @@ pub use engine::{DamagedSegment, RecoveryReport, ScrubReport, StoreHealth, TornT
 pub use error::{Error, Result};
 pub use group::{OffsetReset, OffsetResetPlan, PartitionReset, ResetNote};
 pub use log::{
-    Acknowledgement, AlterConfigOp, AutoOffsetReset, ConfigEntry, Consumer, ConsumerConfig,
-    ConsumerWaker, EpochEndOffset, GroupDescription, GroupMetadata, GroupOffsets, GroupPartition,
-    GroupState, Log, LogId, MemberDescription, NewTopic, OffsetAndMetadata, Producer,
-    ProducerConfig, ProducerRecord, RebalanceListener, Receipt, RecordMetadata, TopicDescription,
-    TransactionBytes, Watermarks,
+    Acknowledgement, AlterConfigOp, AutoOffsetReset, Compression, ConfigEntry, Consumer,
+    ConsumerConfig, ConsumerWaker, EpochEndOffset, GroupDescription, GroupMetadata, GroupOffsets,
+    GroupPartition, GroupState, Log, LogId, MemberDescription, NewTopic, OffsetAndMetadata,
+    Producer, ProducerConfig, ProducerRecord, RebalanceListener, Receipt, RecordMetadata,
+    TopicDescription, TransactionBytes, Watermarks,
 };
 pub use partitioner::partition_for_key;
 pub use record::{Header, HeadersView, Record, RecordBatch, RecordBatchBuilder, RecordView};

@@ -9,8 +9,8 @@ use crate::engine::{Engine, Writer, check_record};
 use crate::error::{Error, Result};
 use crate::group::OffsetCommit;
 use crate::log::{
-    Acknowledgement, GroupMetadata, OffsetAndMetadata, Producer, ProducerConfig, ProducerRecord,
-    Receipt, RecordMetadata, TransactionBytes,
+    Acknowledgement, Compression, GroupMetadata, OffsetAndMetadata, Producer, ProducerConfig,
+    ProducerRecord, Receipt, RecordMetadata, TransactionBytes,
 };
 use crate::partition::Partition;
 use crate::partitioner::{Sticky, partition_for_key};
@@ -24,6 +24,7 @@ use crate::types::TopicPartition;
 pub(crate) struct LogProducer {
     engine: Arc<Engine>,
     identity: Option<Identity>,
+    compression: Compression,
     transaction: Option<Transaction>,
     /// Whose offsets are in the transaction.
     offsets: Vec<(GroupMetadata, Vec<TopicPartition>)>,
@@ -72,6 +73,7 @@ impl LogProducer {
         Ok(Self {
             engine,
             identity,
+            compression: config.compression,
             transaction: None,
             offsets: Vec::new(),
             topics: HashMap::new(),
@@ -137,7 +139,7 @@ impl Producer for LogProducer {
             let timestamp = record.timestamp.unwrap_or_else(|| self.engine.clock.now());
             return transaction.push(&partition, &content, timestamp);
         }
-        let appended = self.engine.append(&partition, &[content]);
+        let appended = self.engine.append(&partition, &[content], self.compression);
         if let Err(Error::UnknownTopic { .. }) = appended {
             // It may have been created anew since: look again at the next send.
             self.topics.remove(record.topic);
@@ -171,7 +173,7 @@ impl Producer for LogProducer {
         }
         self.check_fence()?;
         let bytes_max = self.engine.writer(operation)?.transaction_bytes_max();
-        self.transaction = Some(Transaction::new(bytes_max));
+        self.transaction = Some(Transaction::new(bytes_max, self.compression));
         Ok(())
     }
 

@@ -245,7 +245,8 @@ impl RecordBatch {
         self.records.iter().map(|spans| self.view(spans))
     }
 
-    /// How many bytes the batch takes, encoded.
+    /// How many bytes the records keep in memory: the encoded batch, or what a compressed one has
+    /// become.
     #[must_use]
     pub fn bytes_len(&self) -> usize {
         self.bytes.len()

@@ -8,9 +8,9 @@ use crate::engine::{Engine, RecoveryReport, ScrubReport, StoreHealth};
 use crate::error::Result;
 use crate::housekeeping::Housekeeping;
 use crate::log::{
-    AlterConfigOp, ConfigEntry, Consumer, ConsumerConfig, EpochEndOffset, GroupDescription,
-    GroupMetadata, GroupOffsets, Log, LogId, NewTopic, OffsetAndMetadata, Producer, ProducerConfig,
-    TopicDescription, Watermarks,
+    AlterConfigOp, Compression, ConfigEntry, Consumer, ConsumerConfig, EpochEndOffset,
+    GroupDescription, GroupMetadata, GroupOffsets, Log, LogId, NewTopic, OffsetAndMetadata,
+    Producer, ProducerConfig, TopicDescription, Watermarks,
 };
 use crate::producer::LogProducer;
 use crate::record::{Record, RecordBatch};
@@ -90,7 +90,7 @@ impl LogStore {
     ) -> Result<Offset> {
         let engine = &self.inner.engine;
         let partition = engine.partition(topic_partition)?;
-        let appended = engine.append(&partition, records)?;
+        let appended = engine.append(&partition, records, Compression::None)?;
         if let Some(ticket) = appended.ticket {
             engine.wait(ticket)?;
         }

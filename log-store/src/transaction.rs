@@ -10,7 +10,7 @@ use crate::engine::{Engine, TransactionBatches};
 use crate::error::{Error, Result};
 use crate::group::OffsetCommit;
 use crate::journal::Journal;
-use crate::log::{Acknowledgement, Receipt, RecordMetadata};
+use crate::log::{Acknowledgement, Compression, Receipt, RecordMetadata};
 use crate::partition::Partition;
 use crate::record::Record;
 use crate::types::{Offset, PartitionId, Timestamp, TopicPartition};
@@ -29,6 +29,8 @@ pub(crate) struct Transaction {
     commits: Vec<OffsetCommit>,
     bytes: usize,
     bytes_max: usize,
+    /// What the producer asks for.
+    compression: Compression,
     outcome: Arc<Outcome>,
 }
 
@@ -42,13 +44,14 @@ struct Part {
 
 impl Transaction {
     /// An empty one that may hold `bytes_max`.
-    pub(crate) fn new(bytes_max: usize) -> Self {
+    pub(crate) fn new(bytes_max: usize, compression: Compression) -> Self {
         Self {
             parts: Vec::new(),
             by_place: HashMap::new(),
             commits: Vec::new(),
             bytes: 0,
             bytes_max,
+            compression,
             outcome: Arc::default(),
         }
     }
@@ -68,10 +71,11 @@ impl Transaction {
         let size = BatchBuilder::size_of(record);
         self.check_room(Journal::batch_len(size))?;
         let bytes_max = BATCH_BYTES.min(partition.message_bytes_max());
+        let compression = self.compression;
         let slot = self.slot(partition);
         let part = self.parts.get_mut(slot).expect("just looked up");
         if part.current.count() > 0 && part.current.len() + size > bytes_max {
-            part.close_batch();
+            part.close_batch(compression);
         }
         let before = part.current.len();
         part.current.push(record, timestamp);
@@ -107,7 +111,7 @@ impl Transaction {
         let mut batches = Vec::with_capacity(self.parts.len());
         for part in &mut self.parts {
             if part.current.count() > 0 {
-                part.close_batch();
+                part.close_batch(self.compression);
             }
             batches.push(TransactionBatches {
                 partition: Arc::clone(&part.partition),
@@ -173,7 +177,8 @@ impl Transaction {
 }
 
 impl Part {
-    fn close_batch(&mut self) {
+    fn close_batch(&mut self, producer: Compression) {
+        self.current.compress(self.partition.config().compression(producer));
         // Where records get the time of their append, the commit seals once more.
         self.current.seal(None);
         self.full.push(std::mem::take(&mut self.current));

@@ -81,7 +81,7 @@ fn sample_and_earlier(segment_bytes: u32, records: u64, close: bool) -> (Files, 
     store.close().unwrap();
     let earlier = take(&storage, Path::new(DIR));
     let store = open(&storage).unwrap();
-    let config = ProducerConfig { transactional_id: Some("p".to_owned()) };
+    let config = ProducerConfig { transactional_id: Some("p".to_owned()), ..Default::default() };
     let mut producer = store.producer(&config).unwrap();
     producer.begin_transaction().unwrap();
     for (number, n) in [(0, records), (1, 5)] {

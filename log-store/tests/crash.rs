@@ -166,7 +166,7 @@ fn append(store: &LogStore, rng: &mut Rng, model: &mut Model) -> Result<(), Erro
 }
 
 fn transaction(store: &LogStore, rng: &mut Rng, model: &mut Model) -> Result<(), Error> {
-    let config = ProducerConfig { transactional_id: Some("p".to_owned()) };
+    let config = ProducerConfig { transactional_id: Some("p".to_owned()), ..Default::default() };
     let mut producer = store.producer(&config)?;
     producer.begin_transaction()?;
     let mut members = Vec::new();

@@ -79,7 +79,8 @@ fn fill(store: &LogStore, clock: &Arc<ManualClock>) {
     clock.advance(std::time::Duration::from_secs(1));
     let early = Record::value(b"early").with_timestamp(Timestamp::from_millis(5));
     store.append_batch(&partition("stamped", 0), &[early, Record::default()]).unwrap();
-    let config = ProducerConfig { transactional_id: Some("golden".to_owned()) };
+    let config =
+        ProducerConfig { transactional_id: Some("golden".to_owned()), ..Default::default() };
     let mut producer = store.producer(&config).unwrap();
     producer.begin_transaction().unwrap();
     for number in 0..2 {

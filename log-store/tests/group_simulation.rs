@@ -134,7 +134,8 @@ impl Member {
             ..ConsumerConfig::default()
         };
         let mut consumer = log.consumer(&config).unwrap();
-        let config = ProducerConfig { transactional_id: Some(format!("m{id}")) };
+        let config =
+            ProducerConfig { transactional_id: Some(format!("m{id}")), ..Default::default() };
         let (producer, seen) = (log.producer(&config).unwrap(), Arc::clone(seen));
         let work = Work { producer, is_open: false, offsets: BTreeMap::new(), seen };
         let work = Arc::new(Mutex::new(work));

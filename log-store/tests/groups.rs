@@ -143,7 +143,8 @@ impl World {
     }
 
     fn transaction(&self) -> Box<dyn Producer> {
-        let config = ProducerConfig { transactional_id: Some("id".to_owned()) };
+        let config =
+            ProducerConfig { transactional_id: Some("id".to_owned()), ..Default::default() };
         let mut producer = self.log.producer(&config).unwrap();
         producer.begin_transaction().unwrap();
         producer

@@ -79,8 +79,12 @@ fn no_entry_of_an_earlier_life_comes_back() {
         let store = sim(&storage, d).unwrap();
         store.create_topic(&NewTopic::new("t")).unwrap();
         let tx = |store: &LogStore, v: &str| {
-            let mut p =
-                store.producer(&ProducerConfig { transactional_id: Some("p".into()) }).unwrap();
+            let mut p = store
+                .producer(&ProducerConfig {
+                    transactional_id: Some("p".into()),
+                    ..Default::default()
+                })
+                .unwrap();
             p.begin_transaction().unwrap();
             drop(
                 p.send(&ProducerRecord { value: Some(v.as_bytes()), ..ProducerRecord::to("t") })
@@ -359,7 +363,9 @@ fn a_partition_assigned_twice_is_read_once() {
 fn a_transactional_producer_finds_a_topic_that_was_made_anew() {
     let store = LogStore::in_memory().unwrap();
     store.create_topic(&NewTopic::new("t")).unwrap();
-    let mut p = store.producer(&ProducerConfig { transactional_id: Some("p".into()) }).unwrap();
+    let mut p = store
+        .producer(&ProducerConfig { transactional_id: Some("p".into()), ..Default::default() })
+        .unwrap();
     let one = |p: &mut Box<dyn Producer>| {
         p.begin_transaction()?;
         drop(p.send(&ProducerRecord { value: Some(b"v"), ..ProducerRecord::to("t") })?);
@@ -439,7 +445,9 @@ fn append_time_does_not_go_back_over_a_reopen() {
 fn a_transactional_producer_sends_only_inside_of_transactions() {
     let store = LogStore::in_memory().unwrap();
     store.create_topic(&NewTopic::new("t")).unwrap();
-    let mut p = store.producer(&ProducerConfig { transactional_id: Some("p".into()) }).unwrap();
+    let mut p = store
+        .producer(&ProducerConfig { transactional_id: Some("p".into()), ..Default::default() })
+        .unwrap();
     assert!(p.send(&ProducerRecord { value: Some(b"v"), ..ProducerRecord::to("t") }).is_err());
 }
 
@@ -571,7 +579,7 @@ fn when_a_producer_has_taken_over_the_commits_of_the_old_one_are_over() {
     let gate = Gate::new();
     let store = gated(&gate, Durability::Sync).unwrap();
     store.create_topic(&NewTopic::new("t")).unwrap();
-    let id = ProducerConfig { transactional_id: Some("p".into()) };
+    let id = ProducerConfig { transactional_id: Some("p".into()), ..Default::default() };
     let mut zombie = store.producer(&id).unwrap();
     zombie.begin_transaction().unwrap();
     drop(
@@ -968,7 +976,7 @@ fn a_journal_entry_that_leaves_a_gap_is_applied_nowhere() {
     store.create_topic(&NewTopic::new("t").partitions(2)).unwrap();
     put(&store, &first, "kept").unwrap();
     put(&store, &first, "rotten").unwrap();
-    let id = ProducerConfig { transactional_id: Some("p".into()) };
+    let id = ProducerConfig { transactional_id: Some("p".into()), ..Default::default() };
     let mut producer = store.producer(&id).unwrap();
     producer.begin_transaction().unwrap();
     for n in 0..2 {

@@ -160,7 +160,9 @@ fn a_transaction_is_visible_in_all_partitions_and_offsets_at_once_or_not_at_all(
 }
 
 fn transactional(store: &LogStore, id: &str) -> Box<dyn Producer> {
-    store.producer(&ProducerConfig { transactional_id: Some(id.to_owned()) }).unwrap()
+    store
+        .producer(&ProducerConfig { transactional_id: Some(id.to_owned()), ..Default::default() })
+        .unwrap()
 }
 
 #[test]

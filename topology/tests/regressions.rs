@@ -47,7 +47,7 @@ fn send<'a>(log: &Arc<dyn Log>, topic: &str, values: impl IntoIterator<Item = &'
 
 /// How much a transaction may hold.
 fn transaction_bytes_max(log: &Arc<dyn Log>) -> usize {
-    let config = ProducerConfig { transactional_id: Some("look".to_owned()) };
+    let config = ProducerConfig { transactional_id: Some("look".to_owned()), ..Default::default() };
     let mut producer = log.producer(&config).unwrap();
     producer.begin_transaction().unwrap();
     let max = producer.transaction_bytes().max;

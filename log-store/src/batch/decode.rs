@@ -5,9 +5,10 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::batch::checksum::{Place, body_crc};
+use crate::batch::compression::{UNCOMPRESSED_BYTES_MAX, Unreadable, uncompress};
 use crate::batch::format::{
     APPEND_TIME, ATTRIBUTES, BASE_OFFSET, BASE_TIMESTAMP, BATCH_LENGTH, CODEC_MASK, CONTROL, CRC,
-    DELETE_HORIZON, HEADER_BYTES, LAST_OFFSET_DELTA, LENGTH_OVERHEAD, MAGIC, MAGIC_BYTE,
+    DELETE_HORIZON, HEADER_BYTES, LAST_OFFSET_DELTA, LENGTH_OVERHEAD, LZ4, MAGIC, MAGIC_BYTE,
     MAX_TIMESTAMP, PLACE, RECORD_COUNT,
 };
 use crate::error::{Error, Result};
@@ -30,6 +31,8 @@ pub(crate) enum Fault {
     Crc,
     /// The checksums match, but a record cannot be parsed.
     Record,
+    /// The records are compressed, and take more than a reader has room for.
+    TooLarge { next_offset: Offset },
     /// The batch uses something that this version does not read.
     Unsupported(&'static str),
 }
@@ -43,6 +46,9 @@ impl fmt::Display for Fault {
             Self::Place => f.write_str("the checksum of the batch's place does not match"),
             Self::Crc => f.write_str("the checksum of the batch does not match"),
             Self::Record => f.write_str("a record inside of the batch is malformed"),
+            Self::TooLarge { .. } => {
+                write!(f, "its records take more than {UNCOMPRESSED_BYTES_MAX} bytes uncompressed")
+            }
             Self::Unsupported(what) => write!(f, "the batch is {what}, which is not supported"),
         }
     }
@@ -166,30 +172,56 @@ impl BatchHeader {
         Ok(batch)
     }
 
-    /// Finds the records of a verified batch and adds those from `from` on to `records`. The
-    /// spans count from `base`, where the batch begins in the caller's buffer.
+    /// Whether its records are compressed.
+    pub(crate) fn is_compressed(&self) -> bool {
+        self.attributes & CODEC_MASK != 0
+    }
+
+    /// Finds the records of a verified batch and adds those from `from` on to `records`. Their
+    /// spans count from `base`, where the batch begins in the caller's buffer; those of compressed
+    /// ones count in the bytes that are returned.
     pub(crate) fn records(
         &self,
         batch: &[u8],
         base: usize,
         from: Offset,
         records: &mut Vec<RecordSpans>,
-    ) -> Result<(), Fault> {
-        match self.attributes & CODEC_MASK {
-            0 => {}
-            1 => return Err(Fault::Unsupported("compressed with gzip")),
-            2 => return Err(Fault::Unsupported("compressed with snappy")),
-            3 => return Err(Fault::Unsupported("compressed with lz4")),
-            4 => return Err(Fault::Unsupported("compressed with zstd")),
-            _ => return Err(Fault::Unsupported("compressed with an unknown codec")),
-        }
+    ) -> Result<Option<Bytes>, Fault> {
+        let content = batch.get(HEADER_BYTES..).ok_or(Fault::Truncated)?;
         if self.attributes & CONTROL != 0 {
             return Err(Fault::Unsupported("a control batch"));
         }
-        let mut position = HEADER_BYTES;
+        match self.attributes & CODEC_MASK {
+            0 => {
+                self.records_in(content, base + HEADER_BYTES, from, records)?;
+                Ok(None)
+            }
+            LZ4 => {
+                let content = uncompress(content).map_err(|unreadable| match unreadable {
+                    Unreadable::Malformed => Fault::Header("its records are no LZ4 frame"),
+                    Unreadable::TooLarge => Fault::TooLarge { next_offset: self.next_offset() },
+                })?;
+                self.records_in(&content, 0, from, records)?;
+                Ok(Some(content))
+            }
+            1 => Err(Fault::Unsupported("compressed with gzip")),
+            2 => Err(Fault::Unsupported("compressed with snappy")),
+            4 => Err(Fault::Unsupported("compressed with zstd")),
+            _ => Err(Fault::Unsupported("compressed with an unknown codec")),
+        }
+    }
+
+    fn records_in(
+        &self,
+        content: &[u8],
+        base: usize,
+        from: Offset,
+        records: &mut Vec<RecordSpans>,
+    ) -> Result<(), Fault> {
+        let mut position = 0;
         let mut least_delta = 0;
         for _ in 0..self.record_count {
-            let rest = batch.get(position..).ok_or(Fault::Record)?;
+            let rest = content.get(position..).ok_or(Fault::Record)?;
             let (delta, spans, len) = self.record(rest, base + position).ok_or(Fault::Record)?;
             if delta < least_delta || delta > i64::from(self.last_offset_delta) {
                 return Err(Fault::Record);
@@ -200,7 +232,7 @@ impl BatchHeader {
             }
             position += len;
         }
-        if position == batch.len() { Ok(()) } else { Err(Fault::Record) }
+        if position == content.len() { Ok(()) } else { Err(Fault::Record) }
     }
 
     /// Parses one record: its offset delta, its spans, and how many bytes it takes.
@@ -245,7 +277,7 @@ impl BatchHeader {
 }
 
 impl RecordBatch {
-    /// Parses a batch of Kafka's (version 2, not compressed) as it comes from a client, a broker
+    /// Parses a batch of Kafka's (version 2, uncompressed or compressed with LZ4) as it comes from a client, a broker
     /// or a segment: its CRC is checked, and its leader epoch is left to the caller.
     ///
     /// # Errors
@@ -254,8 +286,9 @@ impl RecordBatch {
         let parse = || {
             let header = BatchHeader::parse(&bytes)?;
             let mut records = Vec::with_capacity(bytes.len().min(header.record_count as usize));
-            header.records(header.verify_body(&bytes)?, 0, Offset::ZERO, &mut records)?;
-            Ok((bytes.slice(..header.bytes_len), records))
+            let batch = header.verify_body(&bytes)?;
+            let uncompressed = header.records(batch, 0, Offset::ZERO, &mut records)?;
+            Ok((uncompressed.unwrap_or_else(|| bytes.slice(..header.bytes_len)), records))
         };
         match parse() {
             Ok((bytes, records)) => Ok(Self::new(topic_partition, bytes, records)),
@@ -283,12 +316,17 @@ fn field<const N: usize>(header: &[u8; HEADER_BYTES], at: usize) -> [u8; N] {
 
 #[cfg(test)]
 mod tests {
-    use super::{BatchHeader, Fault};
+    use super::{
+        ATTRIBUTES, BATCH_LENGTH, BatchHeader, CRC, Fault, HEADER_BYTES, LENGTH_OVERHEAD,
+        PLACE as PLACE_AT, UNCOMPRESSED_BYTES_MAX, body_crc,
+    };
     use crate::batch::checksum::Place;
     use crate::batch::encode::BatchBuilder;
+    use crate::log::Compression;
     use crate::record::{Header, Record, RecordBatch};
     use crate::types::{Offset, PartitionId, Timestamp, TopicName, TopicPartition};
     use bytes::Bytes;
+    use std::io::Write as _;
 
     const PLACE: Place = Place { store_id: 7 << 100, topic_id: 3, partition: PartitionId::new(2) };
 
@@ -312,10 +350,11 @@ mod tests {
         let header = BatchHeader::parse(bytes)?;
         let batch = header.verify(bytes, place)?;
         let mut records = Vec::new();
-        header.records(batch, 0, Offset::new(from), &mut records)?;
+        let uncompressed = header.records(batch, 0, Offset::new(from), &mut records)?;
         let topic = TopicName::new("t").unwrap();
         let topic_partition = TopicPartition::new(topic, place.partition);
-        Ok(RecordBatch::new(topic_partition, Bytes::copy_from_slice(bytes), records))
+        let bytes = uncompressed.unwrap_or_else(|| Bytes::copy_from_slice(bytes));
+        Ok(RecordBatch::new(topic_partition, bytes, records))
     }
 
     #[test]
@@ -333,6 +372,57 @@ mod tests {
         let place = |r: &crate::record::RecordView<'_>| (r.offset.value(), r.timestamp.as_millis());
         let places: Vec<_> = records.iter().map(place).collect();
         assert_eq!(places, [(40, 1_000), (41, 990), (42, i64::MAX)]);
+    }
+
+    /// The records of `sample`, and some more of their kind, compressed.
+    fn compressed() -> Vec<u8> {
+        let mut builder = BatchBuilder::default();
+        for number in 0..50 {
+            let record = Record::value(b"the same words again and again").with_key(b"key");
+            builder.push(&record, Timestamp::from_millis(number));
+        }
+        let before = builder.len();
+        builder.compress(Compression::Lz4);
+        assert!(builder.len() < before / 4);
+        // As a commit does where records get the time of their append: twice.
+        builder.compress(Compression::Lz4);
+        builder.seal(None);
+        builder.seal(Some(Timestamp::from_millis(99)));
+        builder.place(&PLACE, Offset::new(1_000));
+        builder.bytes().to_vec()
+    }
+
+    #[test]
+    fn compressed_records_are_read_from_any_offset_and_every_flipped_bit_is_noticed() {
+        let good = compressed();
+        for from in [0, 1_000, 1_001, 1_049, 1_050] {
+            let decoded = decode(&good, &PLACE, from).unwrap();
+            let offsets: Vec<u64> = decoded.iter().map(|r| r.offset.value()).collect();
+            assert_eq!(offsets, (from.max(1_000)..1_050).collect::<Vec<_>>());
+            assert!(decoded.iter().all(|r| r.value == Some(b"the same words again and again")));
+            assert!(decoded.iter().all(|r| r.timestamp == Timestamp::from_millis(99)));
+        }
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(&bad, &PLACE, 0).is_err(), "bit {bit} went unnoticed");
+        }
+    }
+
+    #[test]
+    fn records_that_grow_too_large_are_refused_with_the_offset_behind_them() {
+        let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+        encoder.write_all(&vec![0; UNCOMPRESSED_BYTES_MAX + 1]).unwrap();
+        let mut bomb = compressed()[..HEADER_BYTES].to_vec();
+        bomb.extend(encoder.finish().unwrap());
+        let length = u32::try_from(bomb.len() - LENGTH_OVERHEAD).unwrap();
+        let crc = body_crc(&bomb[ATTRIBUTES..]);
+        let place = PLACE.checksum(Offset::new(1_000), length, crc);
+        for (at, value) in [(BATCH_LENGTH, length), (CRC, crc), (PLACE_AT, place)] {
+            bomb[at..at + 4].copy_from_slice(&value.to_be_bytes());
+        }
+        let error = decode(&bomb, &PLACE, 0).unwrap_err();
+        assert_eq!(error, Fault::TooLarge { next_offset: Offset::new(1_050) });
     }
 
     #[test]

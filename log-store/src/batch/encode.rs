@@ -1,11 +1,13 @@
 //! Encodes records into a batch, once, into a buffer that is used again.
 
 use crate::batch::checksum::{Place, body_crc};
+use crate::batch::compression::compress;
 use crate::batch::format::{
     APPEND_TIME, ATTRIBUTES, BASE_OFFSET, BASE_SEQUENCE, BASE_TIMESTAMP, BATCH_LENGTH, CRC,
-    HEADER_BYTES, LAST_OFFSET_DELTA, LENGTH_OVERHEAD, MAGIC, MAGIC_BYTE, MAX_TIMESTAMP, PLACE,
+    HEADER_BYTES, LAST_OFFSET_DELTA, LENGTH_OVERHEAD, LZ4, MAGIC, MAGIC_BYTE, MAX_TIMESTAMP, PLACE,
     PRODUCER_EPOCH, PRODUCER_ID, RECORD_COUNT,
 };
+use crate::log::Compression;
 use crate::record::{Record, bytes_len, encode_header, put_bytes};
 use crate::types::{Offset, Timestamp};
 use crate::varint;
@@ -20,6 +22,8 @@ pub(crate) struct BatchBuilder {
     base_timestamp: i64,
     max_timestamp: i64,
     count: u32,
+    /// The attributes' bits for how the records are compressed, which they are at the end.
+    codec: i16,
     crc: u32,
 }
 
@@ -41,8 +45,7 @@ impl BatchBuilder {
 
     /// Begins a batch whose times count from `base_timestamp`.
     pub(super) fn begin(&mut self, base_timestamp: Timestamp) {
-        self.count = 0;
-        self.buffer.clear();
+        self.clear();
         self.buffer.resize(HEADER_BYTES, 0);
         self.base_timestamp = base_timestamp.as_millis();
         self.max_timestamp = i64::MIN;
@@ -73,6 +76,21 @@ impl BatchBuilder {
         self.count += 1;
     }
 
+    /// Compresses the records, if that makes them shorter. After the last `push`, and before `seal`.
+    pub(crate) fn compress(&mut self, compression: Compression) {
+        let records = self.buffer.get(HEADER_BYTES..).unwrap_or_default();
+        let compressed = match compression {
+            Compression::None => None,
+            Compression::Lz4 if self.codec == 0 => compress(records),
+            Compression::Lz4 => None,
+        };
+        if let Some(compressed) = compressed {
+            self.buffer.truncate(HEADER_BYTES);
+            self.buffer.extend_from_slice(&compressed);
+            self.codec = LZ4;
+        }
+    }
+
     /// How many records it holds.
     pub(crate) fn count(&self) -> u32 {
         self.count
@@ -96,7 +114,7 @@ impl BatchBuilder {
         let length = self.batch_length();
         self.put(BATCH_LENGTH, length.to_be_bytes());
         self.put(MAGIC_BYTE, [MAGIC]);
-        self.put(ATTRIBUTES, attributes.to_be_bytes());
+        self.put(ATTRIBUTES, (attributes | self.codec).to_be_bytes());
         self.put(LAST_OFFSET_DELTA, last_offset_delta.to_be_bytes());
         self.put(BASE_TIMESTAMP, self.base_timestamp.to_be_bytes());
         self.put(MAX_TIMESTAMP, self.max_timestamp.to_be_bytes());
@@ -141,6 +159,7 @@ impl BatchBuilder {
     /// Empties it and keeps the buffer.
     pub(crate) fn clear(&mut self) {
         self.count = 0;
+        self.codec = 0;
         self.buffer.clear();
     }
 

@@ -32,6 +32,8 @@ pub(crate) const PRODUCER_EPOCH: usize = 51;
 pub(crate) const BASE_SEQUENCE: usize = 53;
 pub(crate) const RECORD_COUNT: usize = 57;
 
+/// The codec number of LZ4.
+pub(crate) const LZ4: i16 = 3;
 /// Attribute bits 0 to 2: the compression codec.
 pub(crate) const CODEC_MASK: i16 = 0b111;
 /// Attribute bit 3: the records' time is the append time, kept in the max timestamp.

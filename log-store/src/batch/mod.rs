@@ -1,11 +1,13 @@
 //! Kafka's record batch, version 2: the unit of everything that is written and read.
 mod format;
 mod checksum;
+mod compression;
 mod encode;
 mod decode;
 mod rewrite;
 
 pub(crate) use checksum::Place;
+pub(crate) use compression::UNCOMPRESSED_BYTES_MAX;
 pub(crate) use decode::{BatchHeader, Fault};
 pub(crate) use encode::BatchBuilder;
 pub(crate) use format::HEADER_BYTES;

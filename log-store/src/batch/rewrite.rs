@@ -3,6 +3,7 @@
 use crate::batch::decode::BatchHeader;
 use crate::batch::encode::BatchBuilder;
 use crate::batch::format::{APPEND_TIME, DELETE_HORIZON};
+use crate::log::Compression;
 use crate::record::{Header, Record, RecordView};
 use crate::types::Timestamp;
 
@@ -31,6 +32,9 @@ impl BatchBuilder {
         if header.has_append_time() {
             attributes |= APPEND_TIME;
             self.set_max_timestamp(header.max_timestamp);
+        }
+        if header.is_compressed() {
+            self.compress(Compression::Lz4);
         }
         self.seal_as(attributes, header.last_offset_delta);
     }

@@ -7,6 +7,7 @@ use crate::config::{Durability, TopicConfig};
 use crate::engine::commit::place;
 use crate::engine::state::{Engine, Pending, Writer};
 use crate::error::{Error, Result};
+use crate::log::Compression;
 use crate::partition::{Appender, DirectWrite, Partition};
 use crate::record::Record;
 use crate::segment::Publication;
@@ -28,15 +29,16 @@ impl Engine {
         &self,
         partition: &Arc<Partition>,
         records: &[Record<'_>],
+        compression: Compression,
     ) -> Result<Appended> {
         let writer = self.writer("append")?;
         for record in records {
             check_record(partition, record, writer.transaction_bytes_max())?;
         }
         match writer.durability {
-            Durability::Os => self.append_direct(writer, partition, records),
+            Durability::Os => self.append_direct(writer, partition, records, compression),
             Durability::Sync | Durability::Interval(_) => {
-                self.append_journaled(writer, partition, records)
+                self.append_journaled(writer, partition, records, compression)
             }
         }
     }
@@ -47,6 +49,7 @@ impl Engine {
         writer: &Writer,
         partition: &Arc<Partition>,
         records: &[Record<'_>],
+        compression: Compression,
     ) -> Result<Appended> {
         let now = self.clock.now();
         let mut appender = partition.appender.lock();
@@ -56,7 +59,8 @@ impl Engine {
         let bytes = records.iter().map(BatchBuilder::size_of).sum();
         self.prepare(writer, partition, &mut appender, bytes, records.len() as u64, now)?;
         let mut direct = std::mem::take(&mut appender.direct);
-        let written = write_batches(partition, &mut appender, &mut direct, records, time, writer);
+        let batching = Batching::new(writer, &partition.config(), time, compression);
+        let written = write_batches(partition, &mut appender, &mut direct, records, &batching);
         appender.direct = direct;
         let bytes = match written {
             Ok(bytes) => bytes,
@@ -82,13 +86,14 @@ impl Engine {
         writer: &Writer,
         partition: &Arc<Partition>,
         records: &[Record<'_>],
+        compression: Compression,
     ) -> Result<Appended> {
         let now = self.clock.now();
         let config = &*partition.config();
         let mut batches = Vec::new();
         let mut builder = BatchBuilder::default();
-        let bytes_max = batch_bytes_max(writer, config);
-        for_each_batch(records, config, bytes_max, now, &mut builder, |batch| {
+        let batching = Batching::new(writer, config, now, compression);
+        for_each_batch(records, &batching, &mut builder, |batch| {
             batches.push(std::mem::take(batch));
         });
         let mut appender = partition.appender.lock();
@@ -144,16 +149,14 @@ fn write_batches(
     appender: &mut Appender,
     direct: &mut DirectWrite,
     records: &[Record<'_>],
-    append_time: Timestamp,
-    writer: &Writer,
+    batching: &Batching,
 ) -> Result<usize> {
-    let config = &*partition.config();
-    let bytes_max = batch_bytes_max(writer, config);
+    let append_time = batching.now;
     let start = appender.next;
     let mut written = Ok(0);
     direct.publications.clear();
     let DirectWrite { builder, publications } = direct;
-    for_each_batch(records, config, bytes_max, append_time, builder, |batch| {
+    for_each_batch(records, batching, builder, |batch| {
         let Ok(bytes) = &mut written else { return };
         *bytes += batch.len();
         let begin = appender.next;
@@ -174,33 +177,53 @@ fn write_batches(
     written
 }
 
-/// The largest batch: what the topic allows, and what the journal takes as one entry.
-fn batch_bytes_max(writer: &Writer, config: &TopicConfig) -> usize {
-    (config.message_bytes_max as usize).min(writer.transaction_bytes_max())
+/// How records are put into batches.
+struct Batching {
+    /// The largest batch: what the topic allows, and what the journal takes as one entry.
+    bytes_max: usize,
+    /// When the append is.
+    now: Timestamp,
+    /// Whether that is the time of the records.
+    append_time: bool,
+    compression: Compression,
 }
 
-/// Encodes records into batches that stay within `bytes_max`, one after the other in the
-/// same builder, and hands out each when it is sealed.
+impl Batching {
+    fn new(writer: &Writer, config: &TopicConfig, now: Timestamp, producer: Compression) -> Self {
+        Self {
+            bytes_max: (config.message_bytes_max as usize).min(writer.transaction_bytes_max()),
+            now,
+            append_time: config.append_time,
+            compression: config.compression(producer),
+        }
+    }
+
+    fn finish(&self, builder: &mut BatchBuilder) {
+        builder.compress(self.compression);
+        builder.seal(self.append_time.then_some(self.now));
+    }
+}
+
+/// Encodes records into batches that stay within their limit, one after the other in the same
+/// builder, and hands out each when it is sealed.
 fn for_each_batch(
     records: &[Record<'_>],
-    config: &TopicConfig,
-    bytes_max: usize,
-    now: Timestamp,
+    batching: &Batching,
     builder: &mut BatchBuilder,
     mut each: impl FnMut(&mut BatchBuilder),
 ) {
-    let append_time = config.append_time.then_some(now);
     builder.clear();
     for record in records {
-        if builder.count() > 0 && builder.len() + BatchBuilder::size_of(record) > bytes_max {
-            builder.seal(append_time);
+        let full = builder.len() + BatchBuilder::size_of(record) > batching.bytes_max;
+        if builder.count() > 0 && full {
+            batching.finish(builder);
             each(builder);
             builder.clear();
         }
-        builder.push(record, record.timestamp.unwrap_or(now));
+        builder.push(record, record.timestamp.unwrap_or(batching.now));
     }
     if builder.count() > 0 {
-        builder.seal(append_time);
+        batching.finish(builder);
         each(builder);
         builder.clear();
     }

@@ -6,7 +6,7 @@ use crate::batch::BatchBuilder;
 use crate::engine::state::Engine;
 use crate::error::{Error, Result};
 use crate::group::OffsetCommit;
-use crate::log::{NewTopic, Watermarks};
+use crate::log::{Compression, NewTopic, Watermarks};
 use crate::partition::Partition;
 use crate::record::Record;
 use crate::segment::ReadLimits;
@@ -23,7 +23,7 @@ impl Engine {
         let now = self.clock.now();
         let encoded = commits.iter().map(|c| encode(c, now)).collect::<Result<Vec<_>>>()?;
         let records: Vec<Record<'_>> = encoded.iter().map(EncodedCommit::record).collect();
-        let appended = self.append(&partition, &records)?;
+        let appended = self.append(&partition, &records, Compression::None)?;
         if let Some(ticket) = appended.ticket {
             self.wait(ticket)?;
         }

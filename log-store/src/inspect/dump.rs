@@ -244,10 +244,10 @@ impl Dumper<'_> {
     ) {
         let mut records: Vec<RecordSpans> = Vec::new();
         // What the walk has shown, it has parsed before.
-        if header.records(bytes, 0, Offset::ZERO, &mut records).is_err() {
+        let Ok(uncompressed) = header.records(bytes, 0, Offset::ZERO, &mut records) else {
             return;
-        }
-        let bytes = Bytes::copy_from_slice(bytes);
+        };
+        let bytes = uncompressed.unwrap_or_else(|| Bytes::copy_from_slice(bytes));
         let batch = RecordBatch::new(topic_partition.clone(), bytes, records);
         let decode =
             self.options.offsets && topic_partition.topic.as_str() == CONSUMER_OFFSETS_TOPIC;

@@ -198,7 +198,7 @@ fn judge(
         None => header.verify_body(&bytes),
     };
     let parsed = verified.and_then(|batch| header.records(batch, 0, Offset::ZERO, &mut records));
-    Ok(parsed.map(|()| (header, bytes.clone())))
+    Ok(parsed.map(|_| (header, bytes.clone())))
 }
 
 /// Where the next whole batch begins behind damage; the limit if there is none. It must be of

@@ -16,6 +16,6 @@ pub use group::{
     OffsetAndMetadata,
 };
 pub use producer::{
-    Acknowledgement, Producer, ProducerConfig, ProducerRecord, Receipt, RecordMetadata,
-    TransactionBytes,
+    Acknowledgement, Compression, Producer, ProducerConfig, ProducerRecord, Receipt,
+    RecordMetadata, TransactionBytes,
 };

@@ -157,4 +157,20 @@ pub struct ProducerConfig {
     /// `transactional.id`. Default = none: no transactions. A second producer with the same id
     /// fences the first.
     pub transactional_id: Option<String>,
+    /// `compression.type`: how batches are compressed, where the topic's config of that name
+    /// leaves it to the producer. Default = none.
+    pub compression: Compression,
+}
+
+/// How the records of a batch are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Compression {
+    /// Not at all. Default, as in Kafka.
+    #[default]
+    None,
+    /// LZ4 frames, which every client of Kafka reads. A batch that it would not make shorter is
+    /// left as it is, so it pays where batches are large: in transactions, and where records are
+    /// appended many at a time.
+    Lz4,
 }

@@ -1,6 +1,6 @@
 //! Reads a segment: finds the batch of an offset, and hands out records.
 
-use crate::batch::{BatchHeader, Fault, HEADER_BYTES, Place};
+use crate::batch::{BatchHeader, Fault, HEADER_BYTES, Place, UNCOMPRESSED_BYTES_MAX};
 use crate::error::{Error, Result};
 use crate::record::{RecordBatch, RecordSpans};
 use crate::segment::offset_index::{IndexedBatch, OffsetIndex};
@@ -110,7 +110,7 @@ impl Segment {
                 chunk = self.bytes(position, header.bytes_len)?;
             }
             let mut records = Vec::new();
-            let (taken, next, fault) =
+            let Decoded { taken, next, uncompressed, fault } =
                 decode_all(&chunk, from, limits, place, self.is_dense(), &mut records);
             // What came before the damage is returned; the next read begins with the damage.
             if let Some(fault) = fault.filter(|_| taken == 0) {
@@ -119,7 +119,7 @@ impl Segment {
             }
             position += u32::try_from(taken).expect("a chunk lies inside of the segment");
             if !records.is_empty() {
-                let bytes = chunk.slice(..taken);
+                let bytes = uncompressed.unwrap_or_else(|| chunk.slice(..taken));
                 let batch = RecordBatch::new(topic_partition.clone(), bytes, records);
                 return Ok((Some(batch), position));
             }
@@ -261,6 +261,14 @@ impl Segment {
         position: u32,
         fault: &Fault,
     ) -> Error {
+        if let Fault::TooLarge { next_offset } = *fault {
+            return Error::BatchTooLarge {
+                topic_partition: topic_partition.clone(),
+                offset,
+                next_offset,
+                bytes_max: UNCOMPRESSED_BYTES_MAX,
+            };
+        }
         Error::Corrupt {
             topic_partition: topic_partition.clone(),
             offset,
@@ -278,9 +286,21 @@ fn follows(header: &BatchHeader, expected: Offset, dense: bool) -> bool {
     header.base_offset == expected || (!dense && header.base_offset > expected)
 }
 
-/// Decodes whole batches from the start of `chunk` until a limit is reached. Returns how many
-/// bytes were used up, the offset after them, and why the batch there could not be decoded if
-/// damage ended it.
+/// What batches of a chunk gave.
+#[derive(Debug, Default)]
+struct Decoded {
+    /// How many bytes of the chunk were used up.
+    taken: usize,
+    /// The offset after them.
+    next: Option<Offset>,
+    /// What the records lie in, where that is not the chunk.
+    uncompressed: Option<bytes::Bytes>,
+    /// Why the batch behind them could not be decoded, if damage ended it.
+    fault: Option<Fault>,
+}
+
+/// Decodes whole batches from the start of `chunk` until a limit is reached. A compressed one is
+/// decoded alone: its records lie elsewhere.
 fn decode_all(
     chunk: &[u8],
     from: Offset,
@@ -288,41 +308,46 @@ fn decode_all(
     place: &Place,
     dense: bool,
     records: &mut Vec<RecordSpans>,
-) -> (usize, Option<Offset>, Option<Fault>) {
-    let mut taken = 0;
-    let mut expected: Option<Offset> = None;
-    while let Some(rest) = chunk.get(taken..).filter(|rest| !rest.is_empty()) {
+) -> Decoded {
+    let mut decoded = Decoded::default();
+    while let Some(rest) = chunk.get(decoded.taken..).filter(|rest| !rest.is_empty()) {
         let header = match BatchHeader::parse(rest) {
             Ok(header) => header,
             // The chunk may end inside of a header; the next one then begins there.
-            Err(_) if taken > 0 && rest.len() < HEADER_BYTES => break,
-            Err(fault) => return (taken, expected, Some(fault)),
+            Err(_) if decoded.taken > 0 && rest.len() < HEADER_BYTES => break,
+            Err(fault) => return Decoded { fault: Some(fault), ..decoded },
         };
-        if header.bytes_len > rest.len() && taken > 0 {
+        if header.bytes_len > rest.len() && decoded.taken > 0 {
             break;
         }
-        let in_place = match expected {
+        let in_place = match decoded.next {
             Some(expected) => follows(&header, expected, dense),
             // The first one holds the wanted offset, or in a compacted segment one behind it.
             None => header.next_offset() > from && (!dense || header.base_offset <= from),
         };
         if !in_place {
-            return (taken, expected, Some(OUT_OF_PLACE));
+            return Decoded { fault: Some(OUT_OF_PLACE), ..decoded };
         }
         let whole = records.len() + header.record_count as usize;
-        if !records.is_empty() && whole > limits.records_max {
+        if !records.is_empty() && (whole > limits.records_max || header.is_compressed()) {
             break;
         }
         let before = records.len();
-        let decoded = header
+        let found = header
             .verify(rest, place)
-            .and_then(|batch| header.records(batch, taken, from, records));
-        if let Err(fault) = decoded {
-            records.truncate(before);
-            return (taken, expected, Some(fault));
+            .and_then(|batch| header.records(batch, decoded.taken, from, records));
+        match found {
+            Ok(uncompressed) => decoded.uncompressed = uncompressed,
+            Err(fault) => {
+                records.truncate(before);
+                return Decoded { fault: Some(fault), ..decoded };
+            }
         }
-        expected = Some(header.next_offset());
-        taken += header.bytes_len;
+        decoded.next = Some(header.next_offset());
+        decoded.taken += header.bytes_len;
+        if decoded.uncompressed.is_some() && !records.is_empty() {
+            break;
+        }
     }
-    (taken, expected, None)
+    decoded
 }

@@ -41,7 +41,7 @@ pub(crate) fn scan(segment: &Segment, begin: SegmentEnd, place: &Place) -> Resul
         let mut records = Vec::new();
         let whole = header
             .verify(&batch, place)
-            .and_then(|bytes| header.records(bytes, 0, expected, &mut records));
+            .and_then(|bytes| header.records(bytes, 0, expected, &mut records).map(drop));
         let relative = u32::try_from(header.next_offset() - segment.base());
         let position =
             u32::try_from(header.bytes_len).ok().and_then(|l| end.position.checked_add(l));

@@ -88,7 +88,8 @@ impl Subject {
             state.committed.insert((group.clone(), partition(topic, *number)), *offset);
         }
         let result = self.call(|store| {
-            let config = ProducerConfig { transactional_id: Some("p".to_owned()) };
+            let config =
+                ProducerConfig { transactional_id: Some("p".to_owned()), ..Default::default() };
             let mut producer = store.producer(&config)?;
             producer.begin_transaction()?;
             let mut receipts = Vec::new();

@@ -68,7 +68,7 @@ impl TaskSet {
         let transactional = config.guarantee == ProcessingGuarantee::ExactlyOnceV2;
         let transactional_id = transactional.then(|| config.application_id.clone());
         let producer = log
-            .producer(&ProducerConfig { transactional_id })
+            .producer(&ProducerConfig { transactional_id, ..Default::default() })
             .map_err(Error::log("the start of a producer"))?;
         let offsets = finish_reset(log.as_ref(), &config.application_id)?;
         let resolved = resolve(graph, &config, log.as_ref())?;
