@@ -122,9 +122,16 @@ impl Transaction {
             self.outcome.resolve(Ok(Vec::new()));
             return Ok(());
         }
-        let committed = engine.commit_transaction(batches);
-        let bases = match committed {
-            Ok(bases) => bases,
+        let holding = engine.hold_topics(&self.commits);
+        let committed = holding.and_then(|holding| {
+            // They were checked when they came; their topics may have gone since.
+            for commit in &self.commits {
+                engine.partition(&commit.topic_partition)?;
+            }
+            Ok((holding, engine.commit_transaction(batches)?))
+        });
+        let (_holding, bases) = match committed {
+            Ok(committed) => committed,
             Err(error) => {
                 self.outcome.resolve(Err(error.clone()));
                 return Err(error);

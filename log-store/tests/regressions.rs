@@ -1212,3 +1212,95 @@ fn nothing_is_seen_before_the_sync_that_covers_it() {
     assert_eq!(seen, (Offset::ZERO, vec![]));
     assert_eq!(values(&store, &t), ["x"]);
 }
+
+/// A group committed an offset for a topic while that was being deleted: behind the look for what is
+/// to be removed, and before the topic was gone. The next topic of that name began there.
+#[test]
+fn no_offset_outlives_the_topic_that_it_was_committed_for() {
+    for round in 0..60 {
+        let store = LogStore::in_memory().unwrap();
+        store.create_topic(&NewTopic::new("t")).unwrap();
+        put(&store, &tp("t", 0), "x").unwrap();
+        let barrier = std::sync::Barrier::new(3);
+        let commit = |transactional: bool| {
+            let id = format!("{transactional}");
+            let group = GroupMetadata::outside(format!("g-{id}"));
+            let config = ProducerConfig { transactional_id: Some(id), ..Default::default() };
+            let mut producer = store.producer(&config).unwrap();
+            barrier.wait();
+            loop {
+                let offset = [(tp("t", 0), Offset::new(1))];
+                let done = if transactional {
+                    producer.begin_transaction().unwrap();
+                    let offsets = offset.map(|(tp, offset)| (tp, offset.into()));
+                    let sent = producer.send_offsets_to_transaction(&offsets, &group);
+                    match sent.and_then(|()| producer.commit_transaction()) {
+                        Err(error) => {
+                            drop(producer.abort_transaction());
+                            Err(error)
+                        }
+                        done => done,
+                    }
+                } else {
+                    let offset = offset.map(|(tp, offset)| (tp, Some(offset)));
+                    store.alter_group_offsets(&group.group, &offset)
+                };
+                match done {
+                    Ok(()) => {}
+                    Err(Error::UnknownTopic { .. }) => return,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| commit(false));
+            scope.spawn(|| commit(true));
+            barrier.wait();
+            (0..round % 7).for_each(|_| std::thread::yield_now());
+            store.delete_topic("t").unwrap();
+        });
+        assert_eq!(store.groups().unwrap(), Vec::<String>::new(), "round {round}");
+        store.create_topic(&NewTopic::new("t")).unwrap();
+        store.alter_group_offsets("after", &[(tp("t", 0), Some(Offset::ZERO))]).unwrap();
+    }
+}
+
+/// A topic was deleted and made anew between two polls. The consumer went on at its position in the
+/// old one, and left out what the new one had before it.
+#[test]
+fn a_topic_that_was_made_anew_is_read_from_its_beginning() {
+    for subscribed in [false, true] {
+        for reset in [AutoOffsetReset::Earliest, AutoOffsetReset::Latest, AutoOffsetReset::None] {
+            let store = LogStore::in_memory().unwrap();
+            store.create_topic(&NewTopic::new("t")).unwrap();
+            for n in 0..3 {
+                put(&store, &tp("t", 0), &format!("old {n}")).unwrap();
+            }
+            store.alter_group_offsets("g", &[(tp("t", 0), Some(Offset::ZERO))]).unwrap();
+            let config = ConsumerConfig {
+                group: Some("g".to_owned()),
+                auto_offset_reset: reset,
+                ..ConsumerConfig::default()
+            };
+            let mut consumer = store.consumer(&config).unwrap();
+            match subscribed {
+                true => consumer.subscribe(&["t"], Box::new(())).unwrap(),
+                false => consumer.assign(&[tp("t", 0)]).unwrap(),
+            }
+            let mut poll = || consumer.poll(Duration::ZERO).map(|batches| strings(&batches));
+            assert_eq!(poll().unwrap(), ["old 0", "old 1", "old 2"]);
+            store.delete_topic("t").unwrap();
+            store.create_topic(&NewTopic::new("t")).unwrap();
+            for n in 0..5 {
+                put(&store, &tp("t", 0), &format!("new {n}")).unwrap();
+            }
+            match reset {
+                AutoOffsetReset::None => {
+                    let error = poll().unwrap_err().to_string();
+                    assert!(error.contains("auto.offset.reset is none"), "{error}");
+                }
+                _ => assert_eq!(poll().unwrap(), ["new 0", "new 1", "new 2", "new 3", "new 4"]),
+            }
+        }
+    }
+}

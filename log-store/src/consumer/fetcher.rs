@@ -26,6 +26,8 @@ pub(super) struct Fetcher {
 #[derive(Debug)]
 struct Assigned {
     topic_partition: TopicPartition,
+    /// The topic that the position is in; a topic that was made anew has another.
+    topic_id: Option<u64>,
     /// The next offset to read; none while there is no place to begin at.
     position: Option<Offset>,
     cursor: Option<Cursor>,
@@ -53,7 +55,7 @@ impl Fetcher {
                 continue;
             }
             let position = self.start(topic_partition)?;
-            added.push(Assigned::new(topic_partition.clone(), Some(position)));
+            added.push(self.assigned_at(topic_partition, Some(position)));
         }
         self.assigned.retain(|assigned| partitions.contains(&assigned.topic_partition));
         self.assigned.append(&mut added);
@@ -65,7 +67,8 @@ impl Fetcher {
     pub(super) fn add(&mut self, partitions: &[TopicPartition]) {
         for topic_partition in partitions {
             let position = self.start(topic_partition).ok();
-            self.assigned.push(Assigned::new(topic_partition.clone(), position));
+            let assigned = self.assigned_at(topic_partition, position);
+            self.assigned.push(assigned);
         }
     }
 
@@ -147,12 +150,15 @@ impl Fetcher {
         let Some(assigned) = self.assigned.get(turn).filter(|a| !a.paused) else {
             return Ok(None);
         };
+        let partition = self.engine.partition(&assigned.topic_partition)?;
+        let is_same = assigned.topic_id.is_none_or(|id| id == partition.place.topic_id);
         let position = match assigned.position {
-            Some(position) => position,
+            Some(position) if is_same => position,
+            Some(_) => self.restart(&assigned.topic_partition)?,
             None => self.start(&assigned.topic_partition)?,
         };
-        let partition = self.engine.partition(&assigned.topic_partition)?;
         let assigned = self.assigned.get_mut(turn).expect("it was there before");
+        assigned.topic_id = Some(partition.place.topic_id);
         assigned.position = Some(position);
         let (fetched, next) = match partition.fetch(&mut assigned.cursor, position, limits) {
             Err(Error::OffsetOutOfRange { topic_partition, .. }) => {
@@ -203,6 +209,19 @@ impl Fetcher {
         }
     }
 
+    /// Where to go on in a topic that was deleted and made anew: all of it came after what was read
+    /// of the other.
+    fn restart(&self, topic_partition: &TopicPartition) -> Result<Offset> {
+        let group = self.config.group.as_deref();
+        let committed = group.and_then(|g| self.engine.offsets.committed(g, topic_partition));
+        match (committed, self.config.auto_offset_reset) {
+            (Some(_), _) | (None, AutoOffsetReset::None) => self.start(topic_partition),
+            (None, AutoOffsetReset::Earliest | AutoOffsetReset::Latest) => {
+                Ok(self.engine.partition(topic_partition)?.watermarks().start)
+            }
+        }
+    }
+
     /// Where `auto.offset.reset` sends a consumer.
     fn reset(&self, topic_partition: &TopicPartition, why: &str) -> Result<Offset> {
         let watermarks = self.engine.partition(topic_partition)?.watermarks();
@@ -216,6 +235,17 @@ impl Fetcher {
         }
     }
 
+    fn assigned_at(&self, topic_partition: &TopicPartition, position: Option<Offset>) -> Assigned {
+        let partition = self.engine.partition(topic_partition).ok();
+        Assigned {
+            topic_partition: topic_partition.clone(),
+            topic_id: partition.map(|partition| partition.place.topic_id),
+            position,
+            cursor: None,
+            paused: false,
+        }
+    }
+
     fn find(&self, tp: &TopicPartition, operation: &'static str) -> Result<&Assigned> {
         let found = self.assigned.iter().find(|assigned| assigned.topic_partition == *tp);
         found.ok_or_else(|| not_assigned(tp, operation))
@@ -224,12 +254,6 @@ impl Fetcher {
     fn find_mut(&mut self, tp: &TopicPartition, operation: &'static str) -> Result<&mut Assigned> {
         let found = self.assigned.iter_mut().find(|assigned| assigned.topic_partition == *tp);
         found.ok_or_else(|| not_assigned(tp, operation))
-    }
-}
-
-impl Assigned {
-    fn new(topic_partition: TopicPartition, position: Option<Offset>) -> Self {
-        Self { topic_partition, position, cursor: None, paused: false }
     }
 }
 

@@ -108,6 +108,7 @@ impl Engine {
                 reason: format!("{name} holds the committed offsets of all groups"),
             });
         }
+        let _deleting = Deleting::begin(self, &topic.name);
         let removals = self.offsets.removals(&topic.name);
         if !removals.is_empty() {
             // What frees space must not fail for want of it.
@@ -174,5 +175,25 @@ impl Engine {
         }
         let removed = self.remove_segments(partition, &gone);
         removed.map_err(|error| writer.poison_after_sync(error))
+    }
+}
+
+/// While it lives, no offsets of a topic are committed.
+struct Deleting<'a> {
+    engine: &'a Engine,
+    topic: TopicName,
+}
+
+impl<'a> Deleting<'a> {
+    /// Waits for commits that are under way.
+    fn begin(engine: &'a Engine, topic: &TopicName) -> Self {
+        engine.deleting.write().insert(topic.clone());
+        Self { engine, topic: topic.clone() }
+    }
+}
+
+impl Drop for Deleting<'_> {
+    fn drop(&mut self) {
+        self.engine.deleting.write().remove(&self.topic);
     }
 }

@@ -1,6 +1,9 @@
 //! Committing offsets: appends to `__consumer_offsets`, and what they add up to.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use parking_lot::RwLockReadGuard;
 
 use crate::batch::BatchBuilder;
 use crate::engine::state::Engine;
@@ -10,7 +13,7 @@ use crate::log::{Compression, NewTopic, Watermarks};
 use crate::partition::Partition;
 use crate::record::Record;
 use crate::segment::ReadLimits;
-use crate::types::{CONSUMER_OFFSETS_TOPIC, Offset, PartitionId, Timestamp};
+use crate::types::{CONSUMER_OFFSETS_TOPIC, Offset, PartitionId, Timestamp, TopicName};
 
 /// How much is read at a time when a store is opened.
 const LOAD_LIMITS: ReadLimits = ReadLimits { bytes_max: 1 << 20, records_max: 10_000 };
@@ -19,6 +22,7 @@ impl Engine {
     /// Commits offsets and waits as the durability asks.
     pub(crate) fn commit_offsets(&self, commits: &[OffsetCommit]) -> Result<()> {
         let partition = self.offsets_partition()?;
+        let _holding = self.hold_topics(commits)?;
         let commits = self.check_commits(commits)?;
         let now = self.clock.now();
         let encoded = commits.iter().map(|c| encode(c, now)).collect::<Result<Vec<_>>>()?;
@@ -31,6 +35,20 @@ impl Engine {
             self.offsets.apply(commit, Offset::new(at));
         }
         Ok(())
+    }
+
+    /// Keeps the topics of commits from being deleted until the answer is dropped, and refuses those
+    /// for topics whose deletion is under way.
+    pub(crate) fn hold_topics(
+        &self,
+        commits: &[OffsetCommit],
+    ) -> Result<RwLockReadGuard<'_, BTreeSet<TopicName>>> {
+        let deleting = self.deleting.read();
+        let topics = commits.iter().filter(|commit| commit.offset.is_some());
+        match topics.map(|c| &c.topic_partition.topic).find(|topic| deleting.contains(*topic)) {
+            None => Ok(deleting),
+            Some(topic) => Err(Error::UnknownTopic { topic: topic.clone() }),
+        }
     }
 
     /// Adds commits to a batch of the offsets partition, as part of a transaction. Returns them as

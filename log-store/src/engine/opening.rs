@@ -72,16 +72,7 @@ impl Opening<'_> {
             tracing::warn!(store = %config.dir.display(), "something was written after the close");
             self.checkpoint.clean = false;
         }
-        let mut opened = Vec::new();
-        for (name, file) in &files {
-            let topic_config = Arc::new(TopicConfig::parse(&file.configs)?);
-            let mut partitions = Vec::new();
-            for number in 0..file.partitions {
-                let partition = PartitionId::new(number);
-                partitions.push(self.open_partition(name, file.id, partition, &topic_config)?);
-            }
-            opened.push((name.clone(), file.id, topic_config, partitions));
-        }
+        let mut opened = self.open_topics(&files)?;
         let mut report = RecoveryReport { clean: self.checkpoint.clean, ..Default::default() };
         let reserve = Reserve::open(storage, &config.dir)?;
         let journal = self.recover(&opened, &reserve, &mut report)?;
@@ -104,6 +95,7 @@ impl Opening<'_> {
             store_id: self.store_id,
             offsets: OffsetsCache::default(),
             groups: Coordinator::default(),
+            deleting: RwLock::default(),
             signal: Signal::default(),
             topics: RwLock::new(open),
             topics_version: AtomicU64::new(0),
@@ -129,6 +121,17 @@ impl Opening<'_> {
         };
         self.finish(&engine, &files, &deleted)?;
         Ok(engine)
+    }
+
+    fn open_topics(&self, files: &TopicFiles) -> Result<Vec<OpenedTopic>> {
+        let mut opened = Vec::new();
+        for (name, file) in files {
+            let config = Arc::new(TopicConfig::parse(&file.configs)?);
+            let open = |n| self.open_partition(name, file.id, PartitionId::new(n), &config);
+            let partitions = (0..file.partitions).map(open).collect::<Result<_>>()?;
+            opened.push((name.clone(), file.id, config, partitions));
+        }
+        Ok(opened)
     }
 
     /// Makes what was opened durable, and then visible.
@@ -384,14 +387,14 @@ impl Opening<'_> {
                     }
                 }
                 recovering.values().try_for_each(Recovering::cut)?;
-                apply(&replay, &recovering, reserve, report)?;
+                apply(&journal, &replay, &recovering, reserve, report)?;
             }
             // The page cache has survived: all that was written is there, but for a torn end.
             (Redo::Segments, true) => {
                 for partition in recovering.values() {
                     partition.keep_whole_batches(report)?;
                 }
-                apply(&replay, &recovering, reserve, report)?;
+                apply(&journal, &replay, &recovering, reserve, report)?;
             }
             // Nobody knows what of the page cache reached the disk: the checkpoint did.
             (Redo::Segments, false) => recovering.values().try_for_each(Recovering::cut)?,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::batch::{BatchHeader, Place};
 use crate::engine::reserve::Reserve;
 use crate::error::{Error, Result};
-use crate::journal::{JournaledBatch, Replay};
+use crate::journal::{Journal, JournaledBatch, Replay};
 use crate::segment::{Publication, Segment, SegmentEnd, scan, write_back};
 use crate::types::{Offset, PartitionId, Timestamp, TopicPartition};
 
@@ -125,15 +125,23 @@ enum Judgement {
 
 /// Puts the batches of the journal into the segments that do not have them yet, entry by entry.
 /// An entry that would leave a gap in a partition ends the replay: it was never acknowledged.
+///
+/// # Errors
+/// `LostDurableData` if it was, or might have been.
 pub(super) fn apply(
+    journal: &Journal,
     replay: &Replay,
     partitions: &BTreeMap<(u64, PartitionId), Recovering>,
     reserve: &Reserve,
     report: &mut RecoveryReport,
 ) -> Result<()> {
     report.journal_entries = replay.len();
-    for entry in replay.entries() {
-        let Some(missing) = missing_batches(&entry, partitions)? else { break };
+    for (sequence, entry) in (replay.first_sequence()..).zip(replay.entries()) {
+        let Some(missing) = missing_batches(&entry, partitions)? else {
+            // What lies before the gap was durable, and is not there.
+            journal.check_expendable(sequence)?;
+            break;
+        };
         for (recovering, header, bytes) in missing {
             // Several batches of one partition in one entry follow one another.
             if let Judgement::Gap = recovering.judge(&header) {
@@ -196,4 +204,72 @@ fn missing_batches<'a>(
         }
     }
     Ok(Some(missing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Recovering, RecoveryReport, apply};
+    use crate::batch::{BatchBuilder, Place};
+    use crate::engine::reserve::Reserve;
+    use crate::error::{Error, Result};
+    use crate::journal::{EntryWriter, Journal, JournalMark, JournaledBatch};
+    use crate::record::Record;
+    use crate::segment::{Segment, SegmentSpec};
+    use crate::storage::{MemoryStorage, OpenMode};
+    use crate::types::{Offset, PartitionId, Timestamp, TopicName, TopicPartition};
+    use std::collections::BTreeMap;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    const PLACE: Place = Place { store_id: 1, topic_id: 2, partition: PartitionId::new(0) };
+    const START: JournalMark = JournalMark { position: 0, sequence: 1, durable_sequence: 0 };
+
+    /// Replays a journal whose entries have one record each, at these offsets, into an empty
+    /// segment. Returns where that ends then.
+    fn replay(offsets: &[u64], synced: bool) -> Result<u64> {
+        let (storage, dir) = (MemoryStorage::new(), Path::new(""));
+        let path = Path::new("journal");
+        Journal::create(&storage, path, 64 << 10)?;
+        let mut journal = Journal::open(&storage, path, PLACE.store_id, START)?;
+        for offset in offsets {
+            let mut batch = BatchBuilder::default();
+            batch.push(&Record::value(b"x"), Timestamp::from_millis(0));
+            batch.seal(None);
+            batch.place(&PLACE, Offset::new(*offset));
+            let mut entry = EntryWriter::default();
+            entry.begin();
+            let (topic_id, partition) = (PLACE.topic_id, PLACE.partition);
+            entry.add(&JournaledBatch { topic_id, partition, bytes: batch.bytes() });
+            journal.write(&mut entry)?;
+            if synced {
+                journal.sync()?;
+            }
+        }
+        let mut journal = Journal::open(&storage, path, PLACE.store_id, START)?;
+        let found = journal.replay()?;
+        let empty = SegmentSpec::empty(Offset::ZERO);
+        let segment = Arc::new(Segment::open(&storage, dir, &empty, OpenMode::Create, 4096)?);
+        let topic = TopicName::new("t").expect("it is one");
+        let recovering = Recovering {
+            topic_partition: TopicPartition::new(topic, PLACE.partition),
+            place: PLACE,
+            segment: Arc::clone(&segment),
+            segment_bytes: 1 << 20,
+            now: Timestamp::from_millis(0),
+        };
+        let partitions = BTreeMap::from([((PLACE.topic_id, PLACE.partition), recovering)]);
+        let reserve = Reserve::open(&storage, dir)?;
+        apply(&journal, &found, &partitions, &reserve, &mut RecoveryReport::default())?;
+        Ok(segment.end_offset().value())
+    }
+
+    #[test]
+    fn a_gap_before_an_entry_that_was_durable_is_lost_data_and_no_end_of_the_replay() {
+        assert_eq!(replay(&[0, 1, 2], true).unwrap(), 3);
+        assert_eq!(replay(&[0, 2, 3], false).unwrap(), 1, "nobody was told of it");
+        // The third entry says that the second was durable.
+        let error = replay(&[0, 2, 3], true).unwrap_err();
+        assert!(matches!(error, Error::LostDurableData { sequence: 2, .. }), "{error}");
+        assert_eq!(replay(&[0, 1, 3], true).unwrap(), 2, "nothing says that the last one was");
+    }
 }

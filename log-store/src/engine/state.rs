@@ -1,6 +1,6 @@
 //! What an open store is made of, and the two ways in which it stops taking writes.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -37,6 +37,9 @@ pub(crate) struct Engine {
     pub(crate) store_id: u128,
     pub(crate) offsets: OffsetsCache,
     pub(crate) groups: Coordinator,
+    /// Topics whose deletion is under way: no offset is committed for them any more. Held while
+    /// offsets are committed, so that a deletion sees them all.
+    pub(super) deleting: RwLock<BTreeSet<TopicName>>,
     pub(crate) signal: Signal,
     pub(super) topics: RwLock<BTreeMap<TopicName, Arc<Topic>>>,
     /// Counts the changes of topics, for those who keep one.

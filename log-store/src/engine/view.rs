@@ -41,6 +41,7 @@ pub(crate) fn open_read_only(
         store_id,
         offsets: OffsetsCache::default(),
         groups: Coordinator::default(),
+        deleting: RwLock::default(),
         signal: Signal::default(),
         topics: RwLock::new(BTreeMap::new()),
         topics_version: AtomicU64::new(0),

@@ -66,6 +66,14 @@ impl Journal {
         Error::LostDurableData { path: self.path.clone(), sequence: self.mark.sequence }
     }
 
+    /// Refuses to go without an entry that is known to be durable.
+    pub(crate) fn check_expendable(&self, sequence: u64) -> Result<()> {
+        if sequence <= self.mark.durable_sequence {
+            return Err(Error::LostDurableData { path: self.path.clone(), sequence });
+        }
+        Ok(())
+    }
+
     /// Where the next entry goes.
     pub(crate) fn mark(&self) -> JournalMark {
         self.mark
@@ -139,7 +147,7 @@ impl Journal {
     /// # Errors
     /// `LostDurableData` if an entry is damaged that a later one, or the mark, knows as durable.
     pub(crate) fn replay(&mut self) -> Result<Replay> {
-        let mut entries = Vec::new();
+        let (mut entries, first) = (Vec::new(), self.mark.sequence);
         while let Some((header, bytes)) = self.entry(self.mark.position)? {
             if header.sequence != self.mark.sequence {
                 break;
@@ -156,7 +164,7 @@ impl Journal {
         // Entries that were cut off are still there: their numbers are not used again, or they
         // would come back behind new ones.
         self.mark.sequence = self.mark.sequence.max(behind.highest + 1);
-        Ok(Replay { entries })
+        Ok(Replay { entries, first })
     }
 
     /// What whole entries behind the mark say that are not of an earlier lap.
@@ -228,12 +236,19 @@ impl JournalSyncer {
 #[derive(Debug)]
 pub(crate) struct Replay {
     entries: Vec<bytes::Bytes>,
+    /// The sequence number of the first.
+    first: u64,
 }
 
 impl Replay {
     /// How many entries there are.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// The sequence number of the first entry; the others count on from it.
+    pub(crate) fn first_sequence(&self) -> u64 {
+        self.first
     }
 
     /// The batches of each entry.
