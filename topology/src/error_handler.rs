@@ -104,6 +104,23 @@ pub(crate) struct Handlers {
 }
 
 impl Handlers {
+    /// The same, where neither a retry nor a dead letter is possible: a record fails, or is
+    /// skipped.
+    pub(crate) fn for_global_tables(&self) -> Self {
+        let limited = |handler: &Arc<dyn ErrorHandler>| -> Arc<dyn ErrorHandler> {
+            let handler = Arc::clone(handler);
+            Arc::new(move |failed: &FailedRecord<'_>| match handler.handle(failed) {
+                ErrorResponse::Skip | ErrorResponse::DeadLetter => ErrorResponse::Skip,
+                ErrorResponse::Fail | ErrorResponse::Retry => ErrorResponse::Fail,
+            })
+        };
+        Self {
+            deserialization: limited(&self.deserialization),
+            null: limited(&self.null),
+            processing: limited(&self.processing),
+        }
+    }
+
     pub(crate) fn for_kind(&self, kind: FailureKind) -> &dyn ErrorHandler {
         match kind {
             FailureKind::Deserialization => self.deserialization.as_ref(),

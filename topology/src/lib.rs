@@ -25,6 +25,7 @@ mod testing;
 
 pub use config::{ProcessingGuarantee, StreamsConfig, TopologyConfig};
 pub use dsl::builder::{StreamsBuilder, Topics};
+pub use dsl::global_table::GlobalKTable;
 pub use dsl::handles::{KGroupedStream, KGroupedTable, KStream, KTable, TimeWindowedKStream};
 pub use dsl::options::{Consumed, Grouped, Joined, Materialized, Produced};
 pub use dsl::stream::Terminal;

@@ -16,3 +16,4 @@ pub(crate) mod stream;
 pub(crate) mod stream_join;
 pub(crate) mod builder;
 pub(crate) mod table_source;
+pub(crate) mod global_table;

@@ -89,6 +89,11 @@ impl Scope {
         graph.copartition_above(&[node]);
     }
 
+    /// The source reads a global table.
+    pub(crate) fn set_global(&self, source: NodeId) {
+        self.0.borrow_mut().set_global(source);
+    }
+
     pub(crate) fn find_repartition(&self, above: NodeId, topic: &str) -> Option<NodeId> {
         self.0.borrow().repartitions.find(above, topic)
     }

@@ -38,12 +38,16 @@ impl Topology {
         let sizes = sizes(graph);
         let mut text = String::from("Topologies:\n ");
         for (index, _) in graph.subtopologies.iter().enumerate() {
-            let _ = writeln!(text, "  Sub-topology: {index}");
+            let global = graph.is_global(index);
+            let of = if global { " for global store (will not generate tasks)" } else { "" };
+            let _ = writeln!(text, "  Sub-topology: {index}{of}");
             let ids = graph.subtopology(index).map(|(id, _)| id).collect();
             for id in in_order(graph, &sizes, ids) {
                 describe_node(graph, &sizes, graph.node(id), &mut text);
             }
-            text.push('\n');
+            if !global {
+                text.push('\n');
+            }
         }
         text
     }

@@ -28,6 +28,8 @@ pub(crate) struct Graph {
     pub(crate) subtopologies: Vec<Vec<NodeId>>,
     /// Topics that need the same number of partitions.
     pub(crate) copartitioned: Vec<BTreeSet<TopicRef>>,
+    /// The sources of global tables.
+    globals: BTreeSet<NodeId>,
 }
 
 impl Graph {
@@ -37,6 +39,11 @@ impl Graph {
 
     pub(crate) fn store(&self, name: &str) -> Option<&StoreDefinition> {
         self.stores.iter().find(|store| store.name == name)
+    }
+
+    /// Whether a sub-topology is a global table: it has no tasks, and its store is that of all.
+    pub(crate) fn is_global(&self, index: usize) -> bool {
+        self.subtopology(index).any(|(id, _)| self.globals.contains(&id))
     }
 
     /// The nodes of one sub-topology.
@@ -112,6 +119,7 @@ pub(crate) struct GraphBuilder {
     closings: BTreeMap<NodeId, Closing>,
     kafka_compat: bool,
     pub(crate) repartitions: Repartitions,
+    globals: BTreeSet<NodeId>,
     error: Option<BuildError>,
 }
 
@@ -183,6 +191,11 @@ impl GraphBuilder {
         sources
     }
 
+    /// The source reads a global table.
+    pub(crate) fn set_global(&mut self, source: NodeId) {
+        self.globals.insert(source);
+    }
+
     /// The name of a node.
     pub(crate) fn name(&self, id: NodeId) -> &str {
         self.nodes.get(id.index()).map_or("", |node| &node.name)
@@ -227,6 +240,7 @@ impl GraphBuilder {
                 nodes: self.nodes.clone(),
                 stores: self.stores.clone(),
                 copartitioned: self.copartitioned.clone(),
+                globals: self.globals.clone(),
             }),
         })
     }

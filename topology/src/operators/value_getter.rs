@@ -44,6 +44,11 @@ impl<K, V> View<K, V> {
         Self { stores, open: Arc::new(open) }
     }
 
+    /// The same view for readers that find its stores without being connected to them.
+    pub(crate) fn unconnected(self) -> Self {
+        Self { stores: Vec::new(), ..self }
+    }
+
     /// The getter for a task.
     pub(crate) fn open(&self, parts: &TaskParts) -> Box<dyn ValueGetter<K, V>> {
         (self.open)(parts)

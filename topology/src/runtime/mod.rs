@@ -1,11 +1,13 @@
 //! The runtime: it reads a graph and runs its tasks, on whatever log it is given.
 pub(crate) mod commit_metadata;
 pub(crate) mod resolve;
+pub(crate) mod ends;
 pub(crate) mod writer_merge;
 pub(crate) mod poison;
 pub(crate) mod record_queue;
 pub(crate) mod task;
 pub(crate) mod stage;
+pub(crate) mod global;
 pub(crate) mod physical;
 pub(crate) mod restore;
 pub(crate) mod registry;

@@ -12,8 +12,9 @@ use crate::config::StreamsConfig;
 use crate::error::{Error, Result};
 use crate::graph::node::NodeKind;
 use crate::graph::plan::Graph;
-use crate::processor::{AnyReceiver, TaskParts};
+use crate::processor::{AnyReceiver, StoreHandle, TaskParts};
 use crate::runtime::commit_metadata::CommitMetadata;
+use crate::runtime::global::GlobalTables;
 use crate::runtime::record_queue::{Committed, RecordQueue};
 use crate::runtime::resolve::{Resolved, internal_name};
 use crate::runtime::task::{Task, TaskStore};
@@ -30,26 +31,10 @@ pub(crate) struct Blueprint<'a> {
 
 impl Blueprint<'_> {
     /// Builds one task, its stores still empty.
-    pub(crate) fn build(&self, id: TaskId) -> Result<Task> {
+    pub(crate) fn build(&self, id: TaskId, globals: &GlobalTables) -> Result<Task> {
         let index = id.subtopology as usize;
-        let mut parts = TaskParts {
-            stores: HashMap::new(),
-            topics: Arc::clone(&self.resolved.topics),
-            children: Vec::new(),
-        };
-        let mut stores = Vec::new();
-        for definition in self.graph.stores_of(index) {
-            let handle = (definition.factory)();
-            let changelog = definition.logged.then(|| {
-                internal_name(&self.config.application_id, &definition.changelog()).into()
-            });
-            stores.push(TaskStore {
-                name: definition.name.clone(),
-                store: Rc::clone(&handle.managed),
-                changelog,
-            });
-            parts.stores.insert(definition.name.clone(), handle);
-        }
+        let mut parts = self.parts(globals.handles.clone());
+        let stores = self.stores(index, &mut parts);
         let mut wiring = Wiring { graph: self.graph, parts, shared: BTreeMap::new() };
         let mut queues = Vec::new();
         for (node, topic) in self.graph.source_topics(index) {
@@ -58,6 +43,45 @@ impl Blueprint<'_> {
             }
         }
         Ok(Task { id, queues, stores })
+    }
+
+    /// Builds the global tables, still empty.
+    pub(crate) fn build_globals(&self) -> Result<GlobalTables> {
+        let (mut handles, mut stores, mut queues) = (HashMap::new(), Vec::new(), Vec::new());
+        let indexes = 0..self.graph.subtopologies.len();
+        for index in indexes.filter(|index| self.graph.is_global(*index)) {
+            let mut parts = self.parts(HashMap::new());
+            stores.extend(self.stores(index, &mut parts));
+            handles.extend(parts.stores.clone());
+            for (node, topic) in self.graph.source_topics(index) {
+                for partition in 0..self.resolved.topic(topic).partitions {
+                    let parts = self.parts(parts.stores.clone());
+                    let mut wiring = Wiring { graph: self.graph, parts, shared: BTreeMap::new() };
+                    queues.push(self.queue(&mut wiring, node, topic, partition)?);
+                }
+            }
+        }
+        GlobalTables::new(handles, stores, queues, self.log)
+    }
+
+    fn parts(&self, stores: HashMap<String, StoreHandle>) -> TaskParts {
+        TaskParts { stores, topics: Arc::clone(&self.resolved.topics), children: Vec::new() }
+    }
+
+    /// Builds the stores of a sub-topology, for its nodes and for the runtime.
+    fn stores(&self, index: usize, parts: &mut TaskParts) -> Vec<TaskStore> {
+        let definitions = self.graph.stores_of(index).into_iter();
+        definitions
+            .map(|definition| {
+                let handle = (definition.factory)();
+                let changelog = definition.logged.then(|| {
+                    internal_name(&self.config.application_id, &definition.changelog()).into()
+                });
+                let store = Rc::clone(&handle.managed);
+                parts.stores.insert(definition.name.clone(), handle);
+                TaskStore { name: definition.name.clone(), store, changelog }
+            })
+            .collect()
     }
 
     fn queue(

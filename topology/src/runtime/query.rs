@@ -134,7 +134,7 @@ impl TaskSet {
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             return Err(Error::UnknownStore { store: name.to_owned(), known });
         }
-        let stores = self.tasks.iter().flat_map(|task| &task.stores);
+        let stores = self.tasks.iter().flat_map(|task| &task.stores).chain(&self.globals.stores);
         for store in stores.filter(|store| store.name == name) {
             let mut managed = store.store.borrow_mut();
             let typed = managed.as_any_mut().downcast_mut::<S>().ok_or_else(|| {

@@ -13,9 +13,10 @@ use headwater_log_store::OffsetAndMetadata;
 
 use crate::error::Result;
 use crate::runtime::commit::CommitOutcome;
+use crate::runtime::ends::end_of;
 use crate::runtime::record_queue::RecordQueue;
 use crate::runtime::resolve::Resolved;
-use crate::runtime::task_set::{TaskSet, end_of, fetched};
+use crate::runtime::task_set::{TaskSet, fetched};
 use crate::runtime::wipe;
 use crate::runtime::writer_merge::WriterMerge;
 
@@ -113,6 +114,7 @@ impl TaskSet {
             let metadata = queue.committed.metadata.to_text();
             offsets.push((queue.topic_partition.clone(), OffsetAndMetadata { offset, metadata }));
         }
+        offsets.extend(self.globals.leave_replay());
         wipe::commit(self.log.as_ref(), &self.config.application_id, &offsets)?;
         self.replay = None;
         self.activate()

@@ -59,7 +59,7 @@ pub(crate) fn resolve(graph: &Graph, config: &StreamsConfig, log: &dyn Log) -> R
         adopt_partitions(graph, index, &mut topics, &mut internal);
         let sources = graph.source_topics(index).into_iter();
         let count = sources.map(|(_, topic)| topics.get(topic).map_or(0, |topic| topic.partitions));
-        let count = count.max().unwrap_or(0);
+        let count = if graph.is_global(index) { 0 } else { count.max().unwrap_or(0) };
         if let Some(slot) = tasks.get_mut(index) {
             *slot = count;
         }

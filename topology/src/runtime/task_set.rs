@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_log_store::{
-    AutoOffsetReset, Clock, Consumer, ConsumerConfig, Log, Offset, ProducerConfig, TopicPartition,
+    AutoOffsetReset, Clock, Consumer, ConsumerConfig, Log, Offset, Producer, ProducerConfig,
+    TopicPartition,
 };
 
 use crate::config::{ProcessingGuarantee, StreamsConfig};
@@ -15,6 +16,8 @@ use crate::context::{Context, DeadLetterTopic, EmitTimer, Step};
 use crate::error::{Error, Result};
 use crate::error_handler::Failure;
 use crate::graph::plan::Graph;
+use crate::runtime::ends::end_of;
+use crate::runtime::global::GlobalTables;
 use crate::runtime::physical::Blueprint;
 use crate::runtime::poison::Poison;
 use crate::runtime::record_queue::RecordQueue;
@@ -42,6 +45,7 @@ pub(crate) struct TaskSet {
     pub(crate) consumer: Box<dyn Consumer>,
     pub(crate) context: Context,
     pub(crate) tasks: Vec<Task>,
+    pub(crate) globals: GlobalTables,
     /// The tasks that run: all, or the one that a replay has come to.
     pub(crate) active: Vec<usize>,
     pub(crate) replay: Option<Replay>,
@@ -65,8 +69,7 @@ impl TaskSet {
         log: &Arc<dyn Log>,
     ) -> Result<Self> {
         let registration = Registration::new(log.as_ref(), &config.application_id)?;
-        let transactional = config.guarantee == ProcessingGuarantee::ExactlyOnceV2;
-        let transactional_id = transactional.then(|| config.application_id.clone());
+        let transactional_id = is_transactional(&config).then(|| config.application_id.clone());
         let producer = log
             .producer(&ProducerConfig { transactional_id, ..Default::default() })
             .map_err(Error::log("the start of a producer"))?;
@@ -81,19 +84,7 @@ impl TaskSet {
                 ..ConsumerConfig::default()
             })
             .map_err(Error::log("the start of a consumer"))?;
-        let node_names = graph.nodes.iter().map(|node| node.name.clone()).collect();
-        let mut context = Context::new(
-            producer,
-            transactional,
-            config.handlers.clone(),
-            resolved.dead_letters.clone().map(|topic| DeadLetterTopic { topic }),
-            node_names,
-            EmitTimer {
-                clock: Arc::clone(&config.clock),
-                interval: config.emit_interval_or_default(),
-                replaying: false,
-            },
-        );
+        let mut context = context(graph, &config, &resolved, producer);
         let blueprint = Blueprint {
             graph,
             resolved: &resolved,
@@ -101,12 +92,14 @@ impl TaskSet {
             log: log.as_ref(),
             offsets: &offsets,
         };
+        let mut globals = blueprint.build_globals()?;
+        globals.bootstrap(&mut context, log.as_ref())?;
         let mut tasks = Vec::new();
         for &subtopology in &resolved.order {
             let count = resolved.tasks.get(subtopology).copied().unwrap_or_default();
             for partition in 0..count {
                 let subtopology = u32::try_from(subtopology).expect("a graph is small");
-                let task = blueprint.build(TaskId { subtopology, partition })?;
+                let task = blueprint.build(TaskId { subtopology, partition }, &globals)?;
                 context.metrics.records_restored += restore(&task, log.as_ref())?;
                 tasks.push(task);
             }
@@ -122,6 +115,7 @@ impl TaskSet {
             consumer,
             context,
             tasks,
+            globals,
             active: Vec::new(),
             poison: Poison::default(),
             change_bytes: CHANGE_BYTES_GUESS,
@@ -166,14 +160,17 @@ impl TaskSet {
         Ok(())
     }
 
-    /// Polls into the queues. Returns how many records came.
+    /// Polls into the queues, and into global tables. Returns how many records came.
     pub(crate) fn poll(&mut self, timeout: Duration) -> Result<usize> {
         self.pause_full_queues()?;
+        // A replay finds global tables as they were at the reset.
+        let mut records =
+            if self.is_replaying() { 0 } else { self.globals.update(&mut self.context)? };
+        let timeout = if records > 0 { Duration::ZERO } else { timeout };
         for queue in self.tasks.iter_mut().flat_map(|task| &mut task.queues) {
             queue.known_drained = false;
         }
         let polled = self.consumer.poll(timeout).map_err(Error::log("a poll"))?;
-        let mut records = 0;
         for batch in polled {
             records += batch.len();
             let queue = self
@@ -277,7 +274,7 @@ impl TaskSet {
     /// How many records lie ahead of the application, in input and repartition topics: to the
     /// ends of the partitions, or of the replay that runs.
     pub(crate) fn lag(&self) -> Result<u64> {
-        let mut lag = 0;
+        let mut lag = self.globals.lag(self.log.as_ref())?;
         for queue in self.tasks.iter().flat_map(|task| &task.queues) {
             let end = match queue.committed.metadata.replay_end.filter(|_| self.is_replaying()) {
                 Some(end) => end,
@@ -287,6 +284,30 @@ impl TaskSet {
         }
         Ok(lag)
     }
+}
+
+fn is_transactional(config: &StreamsConfig) -> bool {
+    config.guarantee == ProcessingGuarantee::ExactlyOnceV2
+}
+
+fn context(
+    graph: &Graph,
+    config: &StreamsConfig,
+    resolved: &Resolved,
+    producer: Box<dyn Producer>,
+) -> Context {
+    Context::new(
+        producer,
+        is_transactional(config),
+        config.handlers.clone(),
+        resolved.dead_letters.clone().map(|topic| DeadLetterTopic { topic }),
+        graph.nodes.iter().map(|node| node.name.clone()).collect(),
+        EmitTimer {
+            clock: Arc::clone(&config.clock),
+            interval: config.emit_interval_or_default(),
+            replaying: false,
+        },
+    )
 }
 
 /// Whether an empty queue has nothing to come that other queues would have to wait for.
@@ -310,10 +331,4 @@ pub(crate) fn fetched(queue: &RecordQueue, consumer: &dyn Consumer) -> Result<Of
     consumer
         .position(&queue.topic_partition)
         .map_err(Error::log(format!("a look at {}", queue.topic_partition)))
-}
-
-pub(crate) fn end_of(log: &dyn Log, topic_partition: &TopicPartition) -> Result<Offset> {
-    log.watermarks(topic_partition)
-        .map(|watermarks| watermarks.end)
-        .map_err(Error::log(format!("a look at {topic_partition}")))
 }
