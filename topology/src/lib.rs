@@ -26,7 +26,9 @@ mod testing;
 pub use config::{ProcessingGuarantee, StreamsConfig, TopologyConfig};
 pub use dsl::builder::{StreamsBuilder, Topics};
 pub use dsl::global_table::GlobalKTable;
-pub use dsl::handles::{KGroupedStream, KGroupedTable, KStream, KTable, TimeWindowedKStream};
+pub use dsl::handles::{
+    KGroupedStream, KGroupedTable, KStream, KTable, SessionWindowedKStream, TimeWindowedKStream,
+};
 pub use dsl::options::{Consumed, Grouped, Joined, Materialized, Produced};
 pub use dsl::stream::Terminal;
 pub use dsl::table_options::TableOptions;
@@ -49,6 +51,8 @@ pub use testing::topics::{TestInputTopic, TestOutputTopic, TestRecord};
 pub use time::TimestampExtractor;
 pub use types::TaskId;
 pub use window::emit_strategy::EmitStrategy;
+pub use window::session_windows::SessionWindows;
+pub use window::sliding_windows::SlidingWindows;
 pub use window::time_windows::{TimeWindows, UnlimitedWindows};
 pub use window::windowed::{
     AnyWindow, SessionWindow, SessionWindowedSerde, TimeWindowedSerde, Window, Windowed,

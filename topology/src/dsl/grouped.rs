@@ -30,7 +30,8 @@ where
         repartition(&self.scope, self.node, names, &self.grouped.serdes)
     }
 
-    /// Groups by windows as well: [`TimeWindows`](crate::TimeWindows) or
+    /// Groups by windows as well: [`TimeWindows`](crate::TimeWindows),
+    /// [`SlidingWindows`](crate::SlidingWindows), [`SessionWindows`](crate::SessionWindows) or
     /// [`UnlimitedWindows`](crate::UnlimitedWindows).
     ///
     /// ```

@@ -11,6 +11,8 @@ use crate::dsl::table_node::TableNode;
 use crate::operators::window_aggregate::AlignedWindows;
 use crate::types::NodeId;
 use crate::window::emit_strategy::EmitStrategy;
+use crate::window::session_windows::SessionWindows;
+use crate::window::sliding_windows::SlidingWindows;
 
 /// A stream of records: each one stands for itself.
 ///
@@ -68,19 +70,46 @@ impl<K, V> fmt::Debug for KGroupedStream<K, V> {
     }
 }
 
-/// A stream grouped by key and window: tumbling, hopping or unlimited.
+/// A stream grouped by key and window: tumbling, hopping, unlimited or sliding.
 ///
-/// Null keys are dropped and counted; null values are aggregated. A record is left out of the
-/// windows that it is late for, and counted for each: see [`TimeWindows`](crate::TimeWindows).
+/// Null keys are dropped and counted; null values are aggregated, but for sliding windows, which
+/// drop and count them as well. A record is left out of the windows that it is late for, and
+/// counted for each: see [`TimeWindows`](crate::TimeWindows).
 pub struct TimeWindowedKStream<K, V> {
     pub(crate) grouped: KGroupedStream<K, V>,
-    pub(crate) windows: AlignedWindows,
+    pub(crate) windows: TimeWindowKind,
     pub(crate) emit: EmitStrategy,
 }
 
 impl<K, V> fmt::Debug for TimeWindowedKStream<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TimeWindowedKStream")
+            .field("windows", &self.windows)
+            .field("emit", &self.emit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The windows of a [`TimeWindowedKStream`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TimeWindowKind {
+    Aligned(AlignedWindows),
+    Sliding(SlidingWindows),
+}
+
+/// A stream grouped by key and session: see [`SessionWindows`](crate::SessionWindows).
+///
+/// Null keys are dropped and counted; null values are aggregated. Late records are dropped and
+/// counted.
+pub struct SessionWindowedKStream<K, V> {
+    pub(crate) grouped: KGroupedStream<K, V>,
+    pub(crate) windows: SessionWindows,
+    pub(crate) emit: EmitStrategy,
+}
+
+impl<K, V> fmt::Debug for SessionWindowedKStream<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionWindowedKStream")
             .field("windows", &self.windows)
             .field("emit", &self.emit)
             .finish_non_exhaustive()

@@ -4,18 +4,21 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::dsl::handles::{KTable, TimeWindowedKStream};
+use crate::dsl::handles::{KTable, TimeWindowKind, TimeWindowedKStream};
 use crate::dsl::materialize::definition;
 use crate::dsl::options::Materialized;
 use crate::dsl::table_node::TableNode;
-use crate::error::BuildError;
-use crate::graph::node::StoreKind;
-use crate::graph::plan::Closing;
+use crate::dsl::window_shape::WindowShape;
+use crate::graph::node::{StoreDefinition, StoreKind};
 use crate::operators::aggregator::{Aggregator, Count, Fold, Reduce};
+use crate::operators::sliding_aggregate;
+use crate::operators::table_state::TableState;
 use crate::operators::value_getter::View;
-use crate::operators::window_aggregate::{self, AlignedWindows, Windowing};
+use crate::operators::window_aggregate::{self, Windowing};
 use crate::processor::StoreHandle;
-use crate::store::window_store::{Emission, WindowStore, WindowStoreOptions};
+use crate::serdes::SerdeRef;
+use crate::store::keyed_windows::{KeyedWindowStore, WindowStart};
+use crate::store::window_store::{WindowStore, WindowStoreOptions};
 use crate::window::emit_strategy::EmitStrategy;
 use crate::window::windowed::{TimeWindowedSerde, Windowed};
 
@@ -33,7 +36,8 @@ where
         Self { emit, ..self }
     }
 
-    /// Counts the records of each key and window, in a store of that name; null values count.
+    /// Counts the records of each key and window, in a store of that name. Null values count, but
+    /// for sliding windows.
     ///
     /// The timestamp of a result is the largest of its window.
     ///
@@ -89,61 +93,75 @@ where
         aggregator: impl Aggregator<K, V, A>,
     ) -> KTable<Windowed<K>, A> {
         let scope = &self.grouped.scope;
-        let store_options = self
-            .store_options(materialized.retention_ms, scope.kafka_compat(), 1)
-            .unwrap_or_else(|(options, reason)| {
-                let what = format!("windows of store {}", materialized.store);
-                scope.refuse(BuildError::InvalidOption { what, reason });
-                options
-            });
+        let shape = WindowShape::of(&self.windows);
+        let (retention_ms, emit) = (materialized.retention_ms, self.emit);
+        let store_options = shape.store_options(scope, &materialized.store, retention_ms, emit, 1);
         let name = scope.next_name(prefix);
         let parent = self.grouped.aggregation_parent(&materialized.store);
         let options = self.grouped.aggregate_options(&materialized);
         let (key_serde, state) = (Arc::clone(&options.key_serde), Arc::clone(&options.state));
-        let size = Duration::from_millis(self.windows.size_ms().unsigned_abs());
-        let windowed_serde = Arc::new(TimeWindowedSerde::new(Arc::clone(&key_serde), size));
-        let windowing = Windowing { windows: self.windows, emit: self.emit, operator: 0 };
-        let factory = window_aggregate::factory(options, windowing, aggregator);
-        let view = View::of_window_store(&materialized.store);
-        let kind = StoreKind::Window { retention_ms: store_options.retention_ms };
-        let store = definition(materialized, kind, move |name, value_serde| {
-            let key_serde = Arc::clone(&key_serde);
-            StoreHandle::new(WindowStore::new(name, store_options, key_serde, value_serde))
-        });
+        let operator = 0;
+        let factory = match self.windows {
+            TimeWindowKind::Aligned(windows) => {
+                let windowing = Windowing { windows, emit, operator };
+                window_aggregate::factory(options, windowing, aggregator)
+            }
+            TimeWindowKind::Sliding(windows) => {
+                let windowing = Windowing { windows, emit, operator };
+                sliding_aggregate::factory(options, windowing, aggregator)
+            }
+        };
+        let table = table_node(self.windows, state, &materialized.store, &key_serde);
+        let store = store_definition(self.windows, store_options, materialized, key_serde);
         let node = scope.add_stateful(name, parent, store, factory);
-        let grace_ms = self.windows.grace_ms();
-        scope.set_closing(node, Closing { grace_ms, end_is_inclusive: false });
-        KTable::new(scope.clone(), node, TableNode::kept(state, windowed_serde, view))
+        scope.set_closing(node, shape.closing);
+        KTable::new(scope.clone(), node, table)
     }
+}
 
-    /// What the store has to be like; with the reason if that cannot be.
-    fn store_options(
-        &self,
-        retention_ms: Option<i64>,
-        kafka_compat: bool,
-        operators: usize,
-    ) -> Result<WindowStoreOptions, (WindowStoreOptions, String)> {
-        let (size_ms, emit) = (self.windows.size_ms(), self.emit);
-        let least_ms = size_ms.saturating_add(self.windows.grace_ms());
-        let retention_ms = retention_ms.unwrap_or(least_ms);
-        let emission = match emit {
-            EmitStrategy::OnWindowUpdate => None,
-            EmitStrategy::OnWindowClose => {
-                Some(Emission { span_ms: size_ms, keeps_windows: !kafka_compat })
-            }
-        };
-        let options = WindowStoreOptions { retention_ms, operators, emission };
-        let problem = match self.windows {
-            AlignedWindows::Time(windows) => windows.problem(),
-            AlignedWindows::Unlimited(_) if emit == EmitStrategy::OnWindowClose => {
-                Some("unlimited windows never close".to_owned())
-            }
-            AlignedWindows::Unlimited(windows) => windows.problem(),
-        };
-        let short = || format!("a retention of {retention_ms} ms is shorter than size and grace");
-        match problem.or_else(|| (retention_ms < least_ms).then(short)) {
-            None => Ok(options),
-            Some(reason) => Err((options, reason)),
+/// The table of windowed aggregations, its rows in that store.
+pub(crate) fn table_node<K, A>(
+    windows: TimeWindowKind,
+    state: Arc<TableState>,
+    store: &str,
+    key_serde: &SerdeRef<K>,
+) -> TableNode<Windowed<K>, A>
+where
+    K: Hash + Eq + Clone + Send + 'static,
+    A: Clone + Send + 'static,
+{
+    let (size_ms, view) = match windows {
+        TimeWindowKind::Aligned(windows) => (windows.size_ms(), View::of_window_store(store)),
+        TimeWindowKind::Sliding(windows) => {
+            (windows.time_difference_ms(), View::of_sliding_store(store))
         }
-    }
+    };
+    let size = Duration::from_millis(size_ms.unsigned_abs());
+    let serde = Arc::new(TimeWindowedSerde::new(Arc::clone(key_serde), size));
+    TableNode::kept(state, serde, view)
+}
+
+/// The store of windowed aggregations.
+pub(crate) fn store_definition<K, A>(
+    windows: TimeWindowKind,
+    options: WindowStoreOptions,
+    materialized: Materialized<K, A>,
+    key_serde: SerdeRef<K>,
+) -> StoreDefinition
+where
+    K: Hash + Eq + Clone + Send + 'static,
+    A: Clone + Send + 'static,
+{
+    let kind = StoreKind::Window { retention_ms: options.retention_ms };
+    definition(materialized, kind, move |name, value_serde| {
+        let key_serde = Arc::clone(&key_serde);
+        match windows {
+            TimeWindowKind::Aligned(_) => {
+                StoreHandle::new(WindowStore::new(name, options, key_serde, value_serde))
+            }
+            TimeWindowKind::Sliding(_) => StoreHandle::new(
+                KeyedWindowStore::<K, WindowStart, A>::new(name, options, key_serde, value_serde),
+            ),
+        }
+    })
 }

@@ -1,8 +1,12 @@
 //! What a grouped stream can be windowed by, and which stream that gives.
 
-use crate::dsl::handles::{KGroupedStream, TimeWindowedKStream};
+use crate::dsl::handles::{
+    KGroupedStream, SessionWindowedKStream, TimeWindowKind, TimeWindowedKStream,
+};
 use crate::operators::window_aggregate::AlignedWindows;
 use crate::window::emit_strategy::EmitStrategy;
+use crate::window::session_windows::SessionWindows;
+use crate::window::sliding_windows::SlidingWindows;
 use crate::window::time_windows::{TimeWindows, UnlimitedWindows};
 
 /// The windows of this crate, each of which makes its own kind of stream.
@@ -23,13 +27,15 @@ mod sealed {
 
 impl sealed::Sealed for TimeWindows {}
 impl sealed::Sealed for UnlimitedWindows {}
+impl sealed::Sealed for SlidingWindows {}
+impl sealed::Sealed for SessionWindows {}
 
 impl Windows for TimeWindows {
     type WindowedStream<K, V> = TimeWindowedKStream<K, V>;
 
     fn window<K, V>(self, grouped: KGroupedStream<K, V>) -> TimeWindowedKStream<K, V> {
-        let (windows, emit) = (AlignedWindows::Time(self), EmitStrategy::default());
-        TimeWindowedKStream { grouped, windows, emit }
+        let windows = TimeWindowKind::Aligned(AlignedWindows::Time(self));
+        TimeWindowedKStream { grouped, windows, emit: EmitStrategy::default() }
     }
 }
 
@@ -37,7 +43,24 @@ impl Windows for UnlimitedWindows {
     type WindowedStream<K, V> = TimeWindowedKStream<K, V>;
 
     fn window<K, V>(self, grouped: KGroupedStream<K, V>) -> TimeWindowedKStream<K, V> {
-        let (windows, emit) = (AlignedWindows::Unlimited(self), EmitStrategy::default());
+        let windows = TimeWindowKind::Aligned(AlignedWindows::Unlimited(self));
+        TimeWindowedKStream { grouped, windows, emit: EmitStrategy::default() }
+    }
+}
+
+impl Windows for SlidingWindows {
+    type WindowedStream<K, V> = TimeWindowedKStream<K, V>;
+
+    fn window<K, V>(self, grouped: KGroupedStream<K, V>) -> TimeWindowedKStream<K, V> {
+        let (windows, emit) = (TimeWindowKind::Sliding(self), EmitStrategy::default());
         TimeWindowedKStream { grouped, windows, emit }
+    }
+}
+
+impl Windows for SessionWindows {
+    type WindowedStream<K, V> = SessionWindowedKStream<K, V>;
+
+    fn window<K, V>(self, grouped: KGroupedStream<K, V>) -> SessionWindowedKStream<K, V> {
+        SessionWindowedKStream { grouped, windows: self, emit: EmitStrategy::default() }
     }
 }

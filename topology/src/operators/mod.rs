@@ -22,3 +22,5 @@ pub(crate) mod aggregator;
 pub(crate) mod emit_final;
 pub(crate) mod aggregate;
 pub(crate) mod window_aggregate;
+pub(crate) mod session_aggregate;
+pub(crate) mod sliding_aggregate;

@@ -9,9 +9,10 @@ use headwater_log_store::Timestamp;
 
 use crate::processor::TaskParts;
 use crate::store::key_value::KeyValueStore;
+use crate::store::keyed_windows::{KeyedWindowStore, Session, WindowStart};
 use crate::store::table::{Isolation, ValueAndTimestamp};
 use crate::store::window_store::WindowStore;
-use crate::window::windowed::Windowed;
+use crate::window::windowed::{SessionWindow, Windowed};
 
 /// Reads the rows of a table as they are now, changes since the last commit included.
 pub(crate) trait ValueGetter<K, V> {
@@ -75,6 +76,26 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> View<Windowed<K>, V> {
             Box::new(store)
         })
     }
+
+    /// The rows of a store of sliding windows.
+    pub(crate) fn of_sliding_store(store: &str) -> Self {
+        let name = store.to_owned();
+        Self::new(vec![name.clone()], move |parts| {
+            let store: Rc<RefCell<KeyedWindowStore<K, WindowStart, V>>> = parts.store(&name);
+            Box::new(store)
+        })
+    }
+}
+
+impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> View<Windowed<K, SessionWindow>, V> {
+    /// The rows of a store of sessions.
+    pub(crate) fn of_session_store(store: &str) -> Self {
+        let name = store.to_owned();
+        Self::new(vec![name.clone()], move |parts| {
+            let store: Rc<RefCell<KeyedWindowStore<K, Session, V>>> = parts.store(&name);
+            Box::new(store)
+        })
+    }
 }
 
 impl<K: 'static, V: 'static> View<K, V> {
@@ -104,6 +125,23 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ValueGetter<Windowed<K>
 {
     fn get(&self, key: &Windowed<K>) -> Option<ValueAndTimestamp<V>> {
         self.borrow().get(&key.key, key.window.start_ms).cloned()
+    }
+}
+
+impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ValueGetter<Windowed<K>, V>
+    for Rc<RefCell<KeyedWindowStore<K, WindowStart, V>>>
+{
+    fn get(&self, key: &Windowed<K>) -> Option<ValueAndTimestamp<V>> {
+        self.borrow().get(&key.key, WindowStart(key.window.start_ms)).cloned()
+    }
+}
+
+impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ValueGetter<Windowed<K, SessionWindow>, V>
+    for Rc<RefCell<KeyedWindowStore<K, Session, V>>>
+{
+    fn get(&self, key: &Windowed<K, SessionWindow>) -> Option<ValueAndTimestamp<V>> {
+        let SessionWindow { start_ms, end_ms } = key.window;
+        self.borrow().get(&key.key, Session { end_ms, start_ms }).cloned()
     }
 }
 

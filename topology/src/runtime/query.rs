@@ -5,12 +5,16 @@ use std::hash::Hash;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::error::{Error, Result};
+use crate::error::{BoxError, Error, Result};
 use crate::runtime::recovery::panic_message;
 use crate::runtime::task_set::TaskSet;
 use crate::store::key_value::{KeyValueStore, Row};
+use crate::store::keyed_windows::{KeyedWindowStore, Session, WindowStart};
 use crate::store::table::{Isolation, ValueAndTimestamp};
 use crate::store::window_store::WindowStore;
+
+/// A row of a session store.
+pub(crate) type SessionRow<K, V> = (Session, K, ValueAndTimestamp<V>);
 
 /// A row of a window store, by the start of its window.
 pub(crate) type WindowRow<K, V> = (i64, K, ValueAndTimestamp<V>);
@@ -100,8 +104,13 @@ impl TaskSet {
         K: Hash + Eq + Clone + 'static,
         V: Clone + 'static,
     {
+        let failed = |reason: BoxError| Error::Serde {
+            what: format!("a key of store {store}"),
+            reason: reason.to_string(),
+        };
         let mut rows = Vec::new();
-        self.each_store(store, |typed: &mut WindowStore<K, V>| {
+        let mut sliding = Vec::new();
+        let aligned = self.each_store(store, |typed: &mut WindowStore<K, V>| {
             match key {
                 Some(key) => rows.extend(
                     typed
@@ -109,17 +118,50 @@ impl TaskSet {
                         .into_iter()
                         .map(|(start, value)| (start, key.clone(), value)),
                 ),
-                None => {
-                    rows.extend(typed.fetch_all(from_ms, to_ms).map_err(|reason| Error::Serde {
-                        what: format!("a key of store {store}"),
-                        reason: reason.to_string(),
-                    })?)
-                }
+                None => rows.extend(typed.fetch_all(from_ms, to_ms).map_err(failed)?),
             }
             Ok(())
-        })?;
+        });
+        if let Err(Error::StoreType { .. }) = aligned {
+            // Sliding windows are kept in a store of another kind.
+            let visit = |typed: &mut KeyedWindowStore<K, WindowStart, V>| {
+                sliding.extend(typed.committed(key, from_ms, to_ms).map_err(failed)?);
+                Ok(())
+            };
+            // The error that names the common kind says more.
+            self.each_store(store, visit).or(aligned)?;
+            rows.extend(
+                sliding.into_iter().map(|(WindowStart(start), key, row)| (start, key, row)),
+            );
+        } else {
+            aligned?;
+        }
         // Stable: tasks keep the order of keys within a window.
         rows.sort_by_key(|(start, _, _)| *start);
+        Ok(rows)
+    }
+
+    /// The sessions of one key, or of all, that end from `from_ms` up to and including `to_ms`.
+    pub(crate) fn query_sessions<K, V>(
+        &self,
+        store: &str,
+        key: Option<&K>,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<Vec<SessionRow<K, V>>>
+    where
+        K: Hash + Eq + Clone + 'static,
+        V: Clone + 'static,
+    {
+        let mut rows = Vec::new();
+        self.each_store(store, |typed: &mut KeyedWindowStore<K, Session, V>| {
+            rows.extend(typed.committed(key, from_ms, to_ms).map_err(|reason| Error::Serde {
+                what: format!("a key of store {store}"),
+                reason: reason.to_string(),
+            })?);
+            Ok(())
+        })?;
+        rows.sort_by_key(|(session, _, _)| *session);
         Ok(rows)
     }
 

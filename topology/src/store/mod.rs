@@ -4,3 +4,4 @@ pub(crate) mod stream_times;
 pub(crate) mod table;
 pub(crate) mod key_value;
 pub(crate) mod window_store;
+pub(crate) mod keyed_windows;

@@ -19,8 +19,11 @@ const KEY_SUFFIX_BYTES: usize = 12;
 /// those of its operators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Emission {
-    /// A window is emitted when its start and this many milliseconds lie at or before close time.
+    /// A window is emitted when its time (its start, or the end of a session) and this many
+    /// milliseconds lie at or before close time.
     pub(crate) span_ms: i64,
+    /// How much longer than its retention a window is visible.
+    pub(crate) extra_ms: i64,
     /// Whether windows are kept until they were emitted, however long that takes.
     pub(crate) keeps_windows: bool,
 }
@@ -45,11 +48,10 @@ impl WindowStoreOptions {
     /// The last start, by the clock of the store, whose windows are over.
     pub(crate) fn expired_ms(&self, times: &StreamTimes, clock_ms: Option<i64>) -> Option<i64> {
         let expired_ms = clock_ms?.saturating_sub(self.retention_ms);
-        let Some(Emission { span_ms, keeps_windows }) = self.emission else {
+        let Some(Emission { span_ms, extra_ms, keeps_windows }) = self.emission else {
             return Some(expired_ms);
         };
-        // The stores that Kafka Streams emits from keep their windows a millisecond longer.
-        let expired_ms = expired_ms.saturating_sub(1);
+        let expired_ms = expired_ms.saturating_sub(extra_ms);
         if !keeps_windows {
             return Some(expired_ms);
         }

@@ -20,9 +20,10 @@ use crate::graph::plan::{Graph, Topology};
 use crate::metrics::MetricsSnapshot;
 use crate::runtime::task_set::TaskSet;
 use crate::serdes::{DefaultSerde, SerdeRef};
+use crate::store::keyed_windows::Session;
 use crate::testing::topics::{Inner, TestInputTopic, TestOutputTopic};
 use crate::window::time_windows::TimeWindows;
-use crate::window::windowed::{Window, Windowed};
+use crate::window::windowed::{SessionWindow, Window, Windowed};
 
 /// Runs a topology without threads: its real tasks, on the real log in memory, with a wall clock
 /// that stands still. Each record that is piped in is processed and committed before the call
@@ -208,6 +209,28 @@ impl TopologyTestDriver {
                 let end_ms = start_ms.saturating_add(windows.size_ms());
                 let key = Windowed { key, window: Window { start_ms, end_ms } };
                 (key, row.value, row.timestamp.as_millis())
+            })
+            .collect())
+    }
+
+    /// All committed sessions of a session store, by their end.
+    ///
+    /// # Errors
+    /// `UnknownStore` or `StoreType`.
+    pub fn session_store_rows<K, V>(
+        &self,
+        store: &str,
+    ) -> Result<Vec<(Windowed<K, SessionWindow>, V)>>
+    where
+        K: Hash + Eq + Clone + 'static,
+        V: Clone + 'static,
+    {
+        let rows =
+            self.inner.borrow_mut().tasks()?.query_sessions(store, None, i64::MIN, i64::MAX)?;
+        Ok(rows
+            .into_iter()
+            .map(|(Session { start_ms, end_ms }, key, row)| {
+                (Windowed { key, window: SessionWindow { start_ms, end_ms } }, row.value)
             })
             .collect())
     }
