@@ -31,6 +31,7 @@ pub use dsl::handles::{
 };
 pub use dsl::options::{Consumed, Grouped, Joined, Materialized, Produced};
 pub use dsl::stream::Terminal;
+pub use dsl::stream_joined::StreamJoined;
 pub use dsl::table_options::TableOptions;
 pub use dsl::windows::Windows;
 pub use error::{BoxError, BuildError, Error, RecordPosition, Result};
@@ -51,6 +52,7 @@ pub use testing::topics::{TestInputTopic, TestOutputTopic, TestRecord};
 pub use time::TimestampExtractor;
 pub use types::TaskId;
 pub use window::emit_strategy::EmitStrategy;
+pub use window::join_windows::JoinWindows;
 pub use window::session_windows::SessionWindows;
 pub use window::sliding_windows::SlidingWindows;
 pub use window::time_windows::{TimeWindows, UnlimitedWindows};

@@ -24,3 +24,4 @@ pub(crate) mod aggregate;
 pub(crate) mod window_aggregate;
 pub(crate) mod session_aggregate;
 pub(crate) mod sliding_aggregate;
+pub(crate) mod stream_join;

@@ -9,7 +9,8 @@ use headwater_log_store::Timestamp;
 
 use crate::processor::TaskParts;
 use crate::store::key_value::KeyValueStore;
-use crate::store::keyed_windows::{KeyedWindowStore, Session, WindowStart};
+use crate::store::keyed_windows::KeyedWindowStore;
+use crate::store::slots::{Session, WindowStart};
 use crate::store::table::{Isolation, ValueAndTimestamp};
 use crate::store::window_store::WindowStore;
 use crate::window::windowed::{SessionWindow, Windowed};

@@ -9,7 +9,8 @@ use crate::error::{BoxError, Error, Result};
 use crate::runtime::recovery::panic_message;
 use crate::runtime::task_set::TaskSet;
 use crate::store::key_value::{KeyValueStore, Row};
-use crate::store::keyed_windows::{KeyedWindowStore, Session, WindowStart};
+use crate::store::keyed_windows::KeyedWindowStore;
+use crate::store::slots::{Session, WindowStart};
 use crate::store::table::{Isolation, ValueAndTimestamp};
 use crate::store::window_store::WindowStore;
 

@@ -11,86 +11,10 @@ use headwater_log_store::{RecordView, Timestamp};
 use crate::error::{BoxError, Error, Result};
 use crate::serdes::SerdeRef;
 use crate::store::managed::{ChangelogRecord, ChangelogWriter, ManagedStore};
+use crate::store::slots::{JoinSlot, Slot};
 use crate::store::stream_times::StreamTimes;
 use crate::store::table::ValueAndTimestamp;
 use crate::store::window_store::WindowStoreOptions;
-
-/// What tells the rows of one key apart. The order is that in which they are read.
-pub(crate) trait Slot: Copy + Ord + Hash + 'static {
-    /// How many bytes follow the key in a changelog.
-    const BYTES: usize;
-
-    /// The slot that comes before all others from that time on.
-    fn first(time_ms: i64) -> Self;
-
-    /// The time by which the store's clock goes, and by which rows are hidden.
-    fn time_ms(self) -> i64;
-
-    fn write(self, buffer: &mut Vec<u8>);
-
-    /// Reads exactly [`BYTES`](Self::BYTES).
-    fn read(bytes: &[u8]) -> Option<Self>;
-}
-
-/// Reads a big-endian number off the front.
-fn take_i64(bytes: &[u8]) -> Option<(i64, &[u8])> {
-    bytes.split_first_chunk::<8>().map(|(time, rest)| (i64::from_be_bytes(*time), rest))
-}
-
-/// The start of a sliding window; in a changelog with a sequence number after it, always 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct WindowStart(pub(crate) i64);
-
-impl Slot for WindowStart {
-    const BYTES: usize = 12;
-
-    fn first(time_ms: i64) -> Self {
-        Self(time_ms)
-    }
-
-    fn time_ms(self) -> i64 {
-        self.0
-    }
-
-    fn write(self, buffer: &mut Vec<u8>) {
-        buffer.extend_from_slice(&self.0.to_be_bytes());
-        buffer.extend_from_slice(&0_i32.to_be_bytes());
-    }
-
-    fn read(bytes: &[u8]) -> Option<Self> {
-        take_i64(bytes).map(|(start_ms, _sequence)| Self(start_ms))
-    }
-}
-
-/// A session: its end counts first, as in Kafka's keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Session {
-    pub(crate) end_ms: i64,
-    pub(crate) start_ms: i64,
-}
-
-impl Slot for Session {
-    const BYTES: usize = 16;
-
-    fn first(time_ms: i64) -> Self {
-        Self { end_ms: time_ms, start_ms: i64::MIN }
-    }
-
-    fn time_ms(self) -> i64 {
-        self.end_ms
-    }
-
-    fn write(self, buffer: &mut Vec<u8>) {
-        buffer.extend_from_slice(&self.end_ms.to_be_bytes());
-        buffer.extend_from_slice(&self.start_ms.to_be_bytes());
-    }
-
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let (end_ms, rest) = take_i64(bytes)?;
-        let (start_ms, _) = take_i64(rest)?;
-        Some(Self { end_ms, start_ms })
-    }
-}
 
 type Rows<S, V> = BTreeMap<S, ValueAndTimestamp<V>>;
 
@@ -108,6 +32,9 @@ pub(crate) struct KeyedWindowStore<K, S, V> {
     times: StreamTimes,
     clock_ms: Option<i64>,
     clock_committed_ms: Option<i64>,
+    /// The number of the last row that got one.
+    sequence: i32,
+    sequence_committed: i32,
     key_serde: SerdeRef<K>,
     value_serde: SerdeRef<V>,
 }
@@ -128,6 +55,8 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
             times: options.times(),
             clock_ms: None,
             clock_committed_ms: None,
+            sequence: 0,
+            sequence_committed: 0,
             key_serde,
             value_serde,
         }
@@ -276,6 +205,16 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
     }
 }
 
+impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyedWindowStore<K, JoinSlot, V> {
+    /// Adds a record, also where there is one of its key and time.
+    pub(crate) fn add(&mut self, key: &K, value: V, timestamp: Timestamp) {
+        // As in Kafka the numbers begin anew after the largest; by then those are long gone.
+        self.sequence = self.sequence.checked_add(1).unwrap_or(0);
+        let slot = JoinSlot { time_ms: timestamp.as_millis(), sequence: self.sequence };
+        self.put(key, slot, Some(ValueAndTimestamp { value, timestamp }));
+    }
+}
+
 impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> ManagedStore
     for KeyedWindowStore<K, S, V>
 {
@@ -320,6 +259,7 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> ManagedStore
         self.undo.clear();
         self.times.commit();
         self.clock_committed_ms = self.clock_ms;
+        self.sequence_committed = self.sequence;
         self.expire();
     }
 
@@ -329,6 +269,7 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> ManagedStore
         }
         self.times.abort();
         self.clock_ms = self.clock_committed_ms;
+        self.sequence = self.sequence_committed;
     }
 
     fn restore(&mut self, record: &RecordView<'_>) -> Result<(), BoxError> {
@@ -355,6 +296,8 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> ManagedStore
         }
         self.clock_ms = self.clock_ms.max(Some(slot.time_ms()));
         self.clock_committed_ms = self.clock_ms;
+        self.sequence = slot.sequence();
+        self.sequence_committed = self.sequence;
         self.expire();
         Ok(())
     }

@@ -4,4 +4,6 @@ pub(crate) mod stream_times;
 pub(crate) mod table;
 pub(crate) mod key_value;
 pub(crate) mod window_store;
+pub(crate) mod slots;
 pub(crate) mod keyed_windows;
+pub(crate) mod outer_store;

@@ -20,7 +20,7 @@ use crate::graph::plan::{Graph, Topology};
 use crate::metrics::MetricsSnapshot;
 use crate::runtime::task_set::TaskSet;
 use crate::serdes::{DefaultSerde, SerdeRef};
-use crate::store::keyed_windows::Session;
+use crate::store::slots::Session;
 use crate::testing::topics::{Inner, TestInputTopic, TestOutputTopic};
 use crate::window::time_windows::TimeWindows;
 use crate::window::windowed::{SessionWindow, Window, Windowed};

@@ -3,4 +3,5 @@ pub(crate) mod windowed;
 pub(crate) mod time_windows;
 pub(crate) mod sliding_windows;
 pub(crate) mod session_windows;
+pub(crate) mod join_windows;
 pub(crate) mod emit_strategy;
