@@ -289,10 +289,21 @@ pub(crate) fn published_store_id(header: &[u8]) -> Option<u128> {
     fields.u128().filter(|_| begins)
 }
 
+/// Refuses the file of a newer writer. A damaged version is damage, and no newer one.
+fn check_version(path: &Path, header: &[u8]) -> Result<()> {
+    let mut fields = Fields::new(header.get(..HEADER_BYTES).and_then(checked).unwrap_or_default());
+    let (magic, version) = (fields.u32(), fields.u16().unwrap_or_default());
+    if magic == Some(MAGIC) && version > VERSION {
+        let (path, found, supported) = (path.to_owned(), version.into(), VERSION.into());
+        return Err(Error::UnsupportedVersion { path, found, supported });
+    }
+    Ok(())
+}
+
 /// Reads what the writer of the store has published last.
 ///
 /// # Errors
-/// `CorruptFile` if it is of another store or damaged; `Io` if it cannot be read.
+/// `UnsupportedVersion` if a newer writer has it; `CorruptFile` if it is of another store or damaged; `Io` if it cannot be read.
 pub(crate) fn read_published(
     storage: &dyn Storage,
     dir: &Path,
@@ -305,6 +316,7 @@ pub(crate) fn read_published(
     let file = storage.open(&path, OpenMode::Read).map_err(failed)?;
     let len = usize::try_from(file.size().map_err(failed)?).unwrap_or(usize::MAX);
     let header = file.read(0, SLOT_BYTES.min(len)).map_err(failed)?;
+    check_version(&path, &header)?;
     let of = published_store_id(&header).ok_or_else(|| corrupt("bad header"))?;
     if of != store_id {
         return Err(corrupt("it belongs to another store"));

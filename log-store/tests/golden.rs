@@ -295,6 +295,19 @@ fn a_file_of_a_newer_version_is_refused_by_name_and_left_alone() {
     }
 }
 
+#[test]
+fn a_reader_beside_a_newer_writer_is_told_so() {
+    let dir = unpack("killed");
+    make_newer(&dir.path().join("published"), 0, 28);
+    let error = LogStore::open_read_only(dir.path()).map(|_| ()).unwrap_err().to_string();
+    let expected = "published has format version 9; this version reads up to 1";
+    assert!(error.contains(expected), "{error}");
+    // A writer makes the file anew, as it does at every open.
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(BEGIN_MS)));
+    check(&open(dir.path(), &clock).unwrap(), true);
+    check(&LogStore::open_read_only(dir.path()).unwrap(), true);
+}
+
 fn newer_checkpoint(path: &Path) {
     let bytes = fs::read(path).unwrap();
     let len = u32::from_be_bytes(bytes[6..10].try_into().unwrap()) as usize;

@@ -955,8 +955,9 @@ fn a_roll_waits_for_what_is_queued() {
     let queued =
         producer.send(&ProducerRecord { value: Some(b"queued"), ..ProducerRecord::to("t") });
     let big = "x".repeat(950);
-    put(&store, &t, &big).unwrap();
+    let rolled = put(&store, &t, &big);
     gate.release();
+    assert_eq!(rolled.unwrap(), Offset::new(2));
     assert_eq!(queued.unwrap().wait().unwrap().offset, Offset::new(1));
     assert_eq!(values(&store, &t), ["first", "queued", &big]);
     let storage = gate.inner.crash(CrashKind::Kill, |_| 0);
@@ -1140,20 +1141,26 @@ fn removed_segments_do_not_come_back_with_a_power_cut_and_leftovers_go() {
 /// durable. A power cut made a hole of it.
 #[test]
 fn what_a_failed_sync_left_in_the_page_cache_only_is_written_again() {
-    let storage = SimulatedStorage::new();
-    let store = sim(&storage, Durability::Os).unwrap();
-    store.create_topic(&NewTopic::new("t")).unwrap();
-    put(&store, &tp("t", 0), "acknowledged").unwrap();
-    let at = storage.calls() + 1;
-    storage.set_effect(Some(CallEffect { at, from_then_on: true, effect: Effect::FailsToSync }));
-    store.create_topic(&NewTopic::new("other")).unwrap_err();
-    storage.set_effect(None);
-    drop(store);
-    let store = sim(&storage, Durability::Os).unwrap();
-    assert_eq!(values(&store, &tp("t", 0)), ["acknowledged"]);
-    let cut = storage.crash(CrashKind::PowerCut, |n| if n == 5 { 0 } else { n - 1 });
-    let store = sim(&cut, Durability::Os).unwrap();
-    assert_eq!(values(&store, &tp("t", 0)), ["acknowledged"], "a checkpoint said it was durable");
+    let mut failed = 0;
+    for skip in 1..40 {
+        let storage = SimulatedStorage::new();
+        let store = sim(&storage, Durability::Os).unwrap();
+        store.create_topic(&NewTopic::new("t")).unwrap();
+        put(&store, &tp("t", 0), "acknowledged").unwrap();
+        let at = storage.calls() + skip;
+        let effect = CallEffect { at, from_then_on: false, effect: Effect::FailsToSync };
+        storage.set_effect(Some(effect));
+        failed += u64::from(store.create_topic(&NewTopic::new("other")).is_err());
+        drop(store);
+        storage.set_effect(None);
+        let store = sim(&storage, Durability::Os).unwrap();
+        assert_eq!(values(&store, &tp("t", 0)), ["acknowledged"]);
+        // A checkpoint has said that it is durable.
+        let cut = storage.crash(CrashKind::PowerCut, |n| if n == 5 { 0 } else { n - 1 });
+        let store = sim(&cut, Durability::Os).unwrap();
+        assert_eq!(values(&store, &tp("t", 0)), ["acknowledged"], "call +{skip}");
+    }
+    assert!(failed > 1, "no sync failed");
 }
 
 /// Making a store failed at the sync of the journal, and the next attempt took the file as it was
@@ -1303,4 +1310,34 @@ fn a_topic_that_was_made_anew_is_read_from_its_beginning() {
             }
         }
     }
+}
+
+/// A recovery applied an entry that was in the page cache only, synced the segment, and the machine
+/// stopped: the segment had more than the journal, the journal was taken to have lost what it had
+/// confirmed, and the store did not open any more.
+#[test]
+fn a_second_stop_in_a_recovery_is_not_taken_for_lost_data() {
+    for skip in 1..500 {
+        let storage = SimulatedStorage::new();
+        let store = sim(&storage, Durability::Sync).unwrap();
+        store.create_topic(&NewTopic::new("t")).unwrap();
+        let t = tp("t", 0);
+        put(&store, &t, "acknowledged").unwrap();
+        // The entry is written whole, and its sync is the call that does not come.
+        let at = storage.calls() + 2;
+        let other = io::ErrorKind::Other;
+        storage.set_fault(Some(CallFault { at, from_then_on: true, kind: other }));
+        put(&store, &t, "unknown").unwrap_err();
+        let killed = storage.crash(CrashKind::Kill, |_| 0);
+        drop(store);
+        killed.set_fault(Some(CallFault { at: skip, from_then_on: true, kind: other }));
+        let done = sim(&killed, Durability::Sync).is_ok();
+        let cut = killed.crash(CrashKind::PowerCut, |n| if n == 5 { 0 } else { n - 1 });
+        let store = sim(&cut, Durability::Sync).unwrap_or_else(|e| panic!("call {skip}: {e}"));
+        assert_eq!(values(&store, &t)[0], "acknowledged", "call {skip}");
+        if done {
+            return;
+        }
+    }
+    panic!("the recovery takes more calls than were tried");
 }

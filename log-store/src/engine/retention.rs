@@ -10,8 +10,9 @@ use crate::retention::{RetainedSegment, expired, is_expired};
 use crate::segment::Segment;
 use crate::types::Timestamp;
 
-/// A wall clock that moved this much more or less than the monotonic one was set by somebody.
-const CLOCK_JUMP_MAX: Duration = Duration::from_secs(60 * 60);
+/// A wall clock that moved this much more or less than the monotonic one was set by somebody. Far
+/// less than an hour, by which clocks are set wrongly most often.
+const CLOCK_JUMP_MAX: Duration = Duration::from_secs(10 * 60);
 
 impl Engine {
     /// Drops what is past its time or size, in all topics, and returns how many segments went.

@@ -10,6 +10,9 @@ use crate::journal::entry::{
 };
 use crate::storage::{OpenMode, Storage, StorageFile};
 
+/// How much is written back at a time.
+const WRITE_BACK_BYTES: usize = 1 << 20;
+
 /// Where a replay begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct JournalMark {
@@ -165,6 +168,22 @@ impl Journal {
         // would come back behind new ones.
         self.mark.sequence = self.mark.sequence.max(behind.highest + 1);
         Ok(Replay { entries, first })
+    }
+
+    /// Makes the entries from `begin` up to the mark durable that a replay has found: the page cache
+    /// may have some that the disk does not have. They are written once more, since after a sync
+    /// that failed the next one would say that all is well.
+    pub(crate) fn write_back(&self, begin: u64) -> Result<()> {
+        let mut position = begin;
+        while position < self.mark.position {
+            let len = usize::try_from(self.mark.position - position).unwrap_or(usize::MAX);
+            let bytes = self.file.read(position, len.min(WRITE_BACK_BYTES));
+            let bytes = bytes.map_err(|e| Error::io("read", &self.path, e))?;
+            let written = self.file.write(position, &bytes);
+            written.map_err(|e| Error::io("write", &self.path, e))?;
+            position += bytes.len() as u64;
+        }
+        self.file.sync().map_err(|e| Error::io("sync", &self.path, e))
     }
 
     /// What whole entries behind the mark say that are not of an earlier lap.

@@ -186,7 +186,7 @@ impl Subject {
 
     /// Retention has dropped what is past its time or its size, whole segments at a time.
     #[track_caller]
-    pub fn check_retention(&self, before: &BTreeMap<(String, u32), (u64, Segments)>) {
+    pub fn check_retention(&self, before: &BTreeMap<(String, u32), (u64, Segments)>, all: bool) {
         for ((name, number), (start_before, segments)) in before {
             let spec = self.history.spec(name).unwrap();
             let (start, records) =
@@ -218,6 +218,9 @@ impl Subject {
                 });
             }
             // Nothing kept for ever.
+            if !all {
+                continue;
+            }
             let mut ends = sealed.iter().skip(1).map(|(base, _)| *base).collect::<Vec<_>>();
             ends.extend(left.last().map(|(base, _)| *base));
             if let Some(end) = ends.first().filter(|end| **end > start) {

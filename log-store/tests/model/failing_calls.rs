@@ -29,7 +29,7 @@ const EFFECTS: [Effect; 8] = [
     Effect::Panics,
 ];
 /// How many runs there are if nobody says.
-const CASES: usize = if cfg!(debug_assertions) { 1_000 } else { 20_000 };
+const CASES: usize = if cfg!(debug_assertions) { 500 } else { 20_000 };
 
 /// What the runs have in common, to show that they tried something.
 #[derive(Debug, Default)]
@@ -127,19 +127,31 @@ fn run(workload: &Workload, effect: CallEffect, tally: &mut Tally) {
     tally.went_on += u64::from(done.is_ok());
     tally.add(&subject);
     let lies = effect.effect == Effect::LiesAboutSync;
-    let mut lied_to = lies.then(|| subject.storage.crash(CrashKind::PowerCut, choices(effect.at)));
+    let cut = subject.storage.crash(CrashKind::PowerCut, choices(effect.at));
+    let mut after_cut = Subject::new(workload.durability, &subject.title);
+    after_cut.history = subject.history.clone();
+    after_cut.story.clone_from(&subject.story);
+    after_cut.storage = cut;
     subject.storage.set_effect(None);
     check_readable(&subject, false);
     restart(&mut subject, done, workload);
-    if let Some(storage) = lied_to.take() {
-        subject.storage = storage;
-        survive_lies(&mut subject);
-    } else {
-        // What a process finds when it starts is not only in the page cache.
-        subject.crash(CrashKind::PowerCut, choices(effect.at));
-        subject.open_and_settle(SYNC, true);
-        subject.check_all();
+    if lies {
+        survive_lies(&mut after_cut);
+        return;
     }
+    // Nothing that was acknowledged was on its way to the disk only.
+    let lossless = survives_power_cuts(workload);
+    after_cut.open_and_settle(workload.durability, lossless);
+    after_cut.check_all();
+    // What a process finds when it starts is not in the page cache only.
+    subject.crash(CrashKind::PowerCut, choices(effect.at));
+    subject.open_and_settle(SYNC, true);
+    subject.check_all();
+}
+
+/// Whether all that a workload has acknowledged survives a power cut.
+fn survives_power_cuts(workload: &Workload) -> bool {
+    workload.durability == SYNC && !workload.name.starts_with("closed and opened")
 }
 
 /// The same choices for the same number.
@@ -227,4 +239,51 @@ fn survive_lies(subject: &mut Subject) {
         }
         Ok(Err(Failure::Panicked)) | Err(_) => subject.fail("the open panicked"),
     }
+}
+
+/// How full the disk is: bytes that are left.
+const FREE_BYTES: [u64; 8] = [0, 100, 1_000, 5_000, 20_000, 66_000, 140_000, 300_000];
+
+#[test]
+fn a_full_disk_poisons_nothing_and_all_goes_on_when_there_is_space_again() {
+    let (mut full, mut runs) = (0, 0);
+    for workload in ALL {
+        for free in FREE_BYTES {
+            let title = format!("{}, {free} bytes free", workload.name);
+            let mut subject = Subject::new(workload.durability, title);
+            (workload.before)(&mut subject);
+            if subject.store.is_none() {
+                continue;
+            }
+            subject.may_fail = true;
+            subject.goes_on = true;
+            subject.storage.set_free_bytes(Some(free));
+            let done = (workload.run)(&mut subject);
+            for failure in &subject.failures {
+                let is_full = matches!(failure, Failure::Error(Error::DiskFull { .. }));
+                subject.assert(is_full, || format!("{failure:?} of a full disk"));
+            }
+            full += subject.failures.len();
+            runs += 1;
+            subject.storage.set_free_bytes(None);
+            if subject.store.is_none() {
+                subject.open_and_settle(workload.durability, true);
+            } else {
+                subject.assert(done.is_ok(), || "the store takes no writes".to_owned());
+            }
+            subject.may_fail = false;
+            subject.check_all();
+            let topics: Vec<String> = subject.history.current().topics.keys().cloned().collect();
+            for topic in topics {
+                let rec = Rec { value: Some("x".repeat(100)), ..Rec::default() };
+                let appended = subject.append(&topic, 0, &[rec]);
+                subject.assert(appended.is_ok_and(|done| done), || "no append".to_owned());
+            }
+            let reopened = subject.reopen(workload.durability);
+            subject.assert(reopened.is_ok(), || "no close".to_owned());
+            subject.check_all();
+        }
+    }
+    println!("{runs} runs met a full disk {full} times");
+    assert!(full > 0);
 }

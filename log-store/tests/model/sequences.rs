@@ -15,7 +15,7 @@ use crate::operations::Transaction;
 use crate::subject::{Stop, Subject};
 
 /// How many sequences are run if nobody says: what a build without optimization does in seconds.
-const CASES: u64 = if cfg!(debug_assertions) { 200 } else { 500 };
+const CASES: u64 = if cfg!(debug_assertions) { 120 } else { 500 };
 const OPERATIONS: usize = 200;
 const TOPICS: [&str; 3] = ["t0", "t1", "t2"];
 const GROUPS: [&str; 2] = ["g0", "g1"];
@@ -32,6 +32,7 @@ struct Tally {
     torn_tails: usize,
     batches_replayed: usize,
     segments_dropped: u64,
+    records_compacted: u64,
 }
 
 #[test]
@@ -50,6 +51,7 @@ fn random_sequences_of_operations_leave_the_log_as_the_model_says() {
     println!("{tally:?}");
     assert!(tally.acknowledged > 0 && tally.torn_tails > 0, "{tally:?}");
     assert!(tally.batches_replayed > 0 && tally.segments_dropped > 0, "{tally:?}");
+    assert!(tally.records_compacted > 0, "{tally:?}");
     assert!(tally.kills > 0 && tally.power_cuts > 0 && tally.second_crashes > 0, "{tally:?}");
 }
 
@@ -123,7 +125,11 @@ impl<'a> Sequence<'a> {
             80..82 => {
                 self.subject.delete_topic(&topic)?;
             }
-            82..87 => self.retain()?,
+            82..84 => self.retain()?,
+            84..87 => {
+                let compacted = self.subject.compact()?;
+                self.tally.records_compacted += compacted;
+            }
             87..90 => {
                 let durability = durability(&mut self.rng);
                 self.subject.reopen(durability)?;
@@ -213,6 +219,17 @@ impl<'a> Sequence<'a> {
         if self.rng.u8(0..3) == 0 {
             configs.insert("message.timestamp.type".to_owned(), "LogAppendTime".to_owned());
         }
+        match self.rng.u8(0..6) {
+            0 => configs.insert("cleanup.policy".to_owned(), "compact".to_owned()),
+            1 => configs.insert("cleanup.policy".to_owned(), "compact,delete".to_owned()),
+            _ => None,
+        };
+        if configs.contains_key("cleanup.policy") {
+            let ratio = ["0", "0.5"][self.rng.usize(0..2)];
+            configs.insert("min.cleanable.dirty.ratio".to_owned(), ratio.to_owned());
+            let keep = self.rng.u32(0..100_000).to_string();
+            configs.insert("delete.retention.ms".to_owned(), keep);
+        }
         TopicSpec { partitions: self.rng.u32(1..4), configs }
     }
 
@@ -229,12 +246,13 @@ impl<'a> Sequence<'a> {
         self.values += 1;
         let rng = &mut self.rng;
         let bytes_max = self.subject.history.spec(topic).unwrap().number("max.message.bytes");
+        let compacted = self.subject.history.spec(topic).unwrap().is_compacted();
         let longest = bytes_max.map_or(3_000, |bytes| bytes as usize - 200);
         let longest = if rng.u8(0..8) == 0 { longest } else { 60 };
         let value = format!("{}/{}", self.values, "x".repeat(rng.usize(0..longest)));
         let now = self.subject.now();
         Rec {
-            key: rng.bool().then(|| format!("key {}", rng.u8(0..6))),
+            key: (compacted || rng.bool()).then(|| format!("key {}", rng.u8(0..6))),
             value: (rng.u8(0..8) > 0).then_some(value),
             timestamp: rng.bool().then(|| now + rng.i64(-100_000..100_000)),
             header: (rng.u8(0..4) == 0).then(|| "header".to_owned()),
