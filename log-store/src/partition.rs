@@ -349,12 +349,23 @@ impl Partition {
     }
 
     fn seek(&self, offset: Offset) -> Result<Cursor> {
-        let segment = {
+        let (segment, next_base) = {
             let segments = self.segments.read();
             let after = segments.partition_point(|segment| segment.base() <= offset);
             let found = segments.get(after.saturating_sub(1));
-            Arc::clone(found.expect("a partition has an active segment"))
+            let found = Arc::clone(found.expect("a partition has an active segment"));
+            (found, segments.get(after).map(|next| next.base()))
         };
+        if next_base.is_some_and(|next| next > offset) && segment.end_offset() <= offset {
+            // It cannot be, and a reader would look for it for ever.
+            return Err(Error::Corrupt {
+                topic_partition: self.topic_partition.clone(),
+                offset,
+                path: segment.path().to_owned(),
+                position: u64::from(segment.end().position),
+                reason: "the next segment begins at a later offset than this one ends".to_owned(),
+            });
+        }
         let position = segment.seek(offset, &self.place, &self.topic_partition)?;
         Ok(Cursor { topic_id: self.place.topic_id, segment, offset, position })
     }
