@@ -34,6 +34,7 @@ pub(crate) struct Partition {
     pub(crate) compacting: Mutex<()>,
     start: AtomicU64,
     epochs: EpochHistory,
+    damage: Option<Error>,
     segments: RwLock<Vec<Arc<Segment>>>,
 }
 
@@ -137,6 +138,7 @@ pub(crate) struct PartitionParts {
     pub(crate) start: Offset,
     pub(crate) epochs: EpochHistory,
     pub(crate) segments: Vec<Arc<Segment>>,
+    pub(crate) damage: Option<Error>,
     pub(crate) slot: Option<PublishedSlot>,
 }
 
@@ -163,6 +165,7 @@ impl Partition {
             compacting: Mutex::new(()),
             start: AtomicU64::new(parts.start.value()),
             epochs: parts.epochs,
+            damage: parts.damage,
             segments: RwLock::new(parts.segments),
         }
     }
@@ -199,6 +202,12 @@ impl Partition {
         let segments = self.segments.read();
         let end = segments.last().map_or(Offset::ZERO, |segment| segment.end_offset());
         Watermarks { start: self.start().min(end), end }
+    }
+
+    /// What was wrong with it when it was opened: it takes no appends until somebody has decided what
+    /// is to become of it.
+    pub(crate) fn damage(&self) -> Option<&Error> {
+        self.damage.as_ref()
     }
 
     /// Its epochs, as they were when it was opened.

@@ -291,11 +291,13 @@ impl Log for LogStore {
 
     fn groups(&self) -> Result<Vec<String>> {
         self.inner.engine.refresh()?;
+        self.inner.engine.offsets.check()?;
         Ok(self.inner.engine.group_names())
     }
 
     fn group_offsets(&self, group: &str) -> Result<GroupOffsets> {
         self.inner.engine.refresh()?;
+        self.inner.engine.offsets.check()?;
         Ok(self.inner.engine.offsets.group(group))
     }
 

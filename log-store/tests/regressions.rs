@@ -1341,3 +1341,95 @@ fn a_second_stop_in_a_recovery_is_not_taken_for_lost_data() {
     }
     panic!("the recovery takes more calls than were tried");
 }
+
+/// A sealed segment was missing, or shorter than it had been: the whole store did not open.
+#[test]
+fn a_damaged_sealed_segment_closes_its_partition_to_writers_and_nothing_else() {
+    for cut in [None, Some(100)] {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let open = || {
+            let builder = LogStore::builder("store").storage(Arc::clone(&storage));
+            builder.journal_bytes(64 << 10).housekeeping(false).create(true).open().unwrap()
+        };
+        let store = open();
+        store.create_topic(&NewTopic::new("a").config("segment.bytes", "1024")).unwrap();
+        store.create_topic(&NewTopic::new("b")).unwrap();
+        for n in 0..40 {
+            put(&store, &tp("a", 0), &format!("{n} {}", "x".repeat(100))).unwrap();
+        }
+        put(&store, &tp("b", 0), "b").unwrap();
+        store.close().unwrap();
+        let dir = Path::new("store/a-0");
+        let names = storage.list(dir).unwrap().into_iter().filter(|name| name.ends_with(".log"));
+        let logs: Vec<String> = names.collect();
+        let base = |name: &str| name[..20].parse::<u64>().unwrap();
+        let (bad, after) = (dir.join(&logs[1]), base(&logs[2]));
+        match cut {
+            None => storage.remove(&bad).unwrap(),
+            Some(len) => storage.open(&bad, OpenMode::Write).unwrap().truncate(len).unwrap(),
+        }
+        for _ in 0..2 {
+            let store = open();
+            let corrupt = |error: Error| assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+            let in_it = Offset::new(base(&logs[1]) + 1);
+            corrupt(store.fetch(&tp("a", 0), in_it, 1).unwrap_err());
+            corrupt(put(&store, &tp("a", 0), "no").unwrap_err());
+            let behind = store.fetch(&tp("a", 0), Offset::new(after), usize::MAX).unwrap();
+            assert_eq!(strings(&behind).len() as u64, 40 - after);
+            let before = store.fetch(&tp("a", 0), Offset::ZERO, usize::MAX).unwrap();
+            assert_eq!(strings(&before).len() as u64, base(&logs[1]));
+            put(&store, &tp("b", 0), "b").unwrap();
+            let damaged = store.health().damaged;
+            assert_eq!((damaged.len(), &damaged[0].path), (1, &bad));
+            assert_eq!(store.scrub().unwrap().damaged.len(), 1);
+            // What is deleted needs not be read.
+            store.close().unwrap();
+        }
+        let store = open();
+        store.delete_records(&tp("a", 0), Offset::new(after)).unwrap();
+        store.close().unwrap();
+        let store = open();
+        assert!(store.health().damaged.is_empty());
+        put(&store, &tp("a", 0), "again").unwrap();
+        assert_eq!(values(&store, &tp("b", 0)).len(), 3);
+    }
+}
+
+/// One damaged byte among the committed offsets, and the whole store did not open.
+#[test]
+fn damage_among_committed_offsets_is_an_error_of_those_who_ask_for_them() {
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let open = || {
+        let builder = LogStore::builder("store").storage(Arc::clone(&storage));
+        builder.journal_bytes(64 << 10).housekeeping(false).create(true).open().unwrap()
+    };
+    let store = open();
+    store.create_topic(&NewTopic::new("t")).unwrap();
+    put(&store, &tp("t", 0), "x").unwrap();
+    store.alter_group_offsets("g", &[(tp("t", 0), Some(Offset::new(1)))]).unwrap();
+    store.close().unwrap();
+    let path = Path::new("store/__consumer_offsets-0/00000000000000000000.log");
+    storage.open(path, OpenMode::Write).unwrap().write(80, &[0xff]).unwrap();
+    let store = open();
+    let corrupt = |result: Result<(), Error>| {
+        let error = result.unwrap_err();
+        assert!(matches!(error, Error::Corrupt { .. }), "{error}");
+    };
+    corrupt(store.groups().map(drop));
+    corrupt(store.group_offsets("g").map(drop));
+    corrupt(store.describe_group("g").map(drop));
+    corrupt(store.delete_group("g"));
+    corrupt(store.delete_topic("t"));
+    corrupt(store.alter_group_offsets("g", &[(tp("t", 0), Some(Offset::ZERO))]));
+    let config = ConsumerConfig { group: Some("g".to_owned()), ..ConsumerConfig::default() };
+    corrupt(store.consumer(&config).unwrap().assign(&[tp("t", 0)]));
+    let config = ConsumerConfig::default();
+    store.consumer(&config).unwrap().assign(&[tp("t", 0)]).unwrap();
+    put(&store, &tp("t", 0), "y").unwrap();
+    assert_eq!(values(&store, &tp("t", 0)), ["x", "y"]);
+    let reader = LogStore::builder("store").storage(Arc::clone(&storage));
+    let reader = reader.open_read_only().unwrap();
+    assert_eq!(values(&reader, &tp("t", 0)), ["x", "y"]);
+    corrupt(reader.group_offsets("g").map(drop));
+    store.close().unwrap();
+}

@@ -187,6 +187,9 @@ impl Fetcher {
     fn start(&self, topic_partition: &TopicPartition) -> Result<Offset> {
         let partition = self.engine.partition(topic_partition)?;
         let group = self.config.group.as_deref();
+        if group.is_some() {
+            self.engine.offsets.check()?;
+        }
         let committed = group.and_then(|g| self.engine.offsets.committed(g, topic_partition));
         let epoch = group.and_then(|g| self.engine.offsets.committed_epoch(g, topic_partition));
         match committed {

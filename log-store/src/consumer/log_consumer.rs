@@ -343,6 +343,7 @@ impl Consumer for LogConsumer {
     fn committed(&self, topic_partition: &TopicPartition) -> Result<Option<OffsetAndMetadata>> {
         self.engine.refresh()?;
         let group = self.group("committed")?;
+        self.engine.offsets.check()?;
         Ok(self.engine.offsets.committed(group, topic_partition))
     }
 

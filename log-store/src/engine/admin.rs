@@ -108,6 +108,8 @@ impl Engine {
                 reason: format!("{name} holds the committed offsets of all groups"),
             });
         }
+        // An offset that cannot be read now would be there when a repair has made it readable.
+        self.offsets.check()?;
         let _deleting = Deleting::begin(self, &topic.name);
         let removals = self.offsets.removals(&topic.name);
         if !removals.is_empty() {

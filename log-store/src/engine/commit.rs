@@ -208,7 +208,7 @@ impl Engine {
             let topic = partition.topic_partition.topic.clone();
             return Err(Error::UnknownTopic { topic });
         }
-        Ok(())
+        partition.damage().map_or(Ok(()), |damage| Err(damage.clone()))
     }
 }
 

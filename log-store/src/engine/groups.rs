@@ -58,6 +58,7 @@ impl Engine {
     /// A group as it is.
     pub(crate) fn describe_group(&self, group: &str) -> Result<GroupDescription> {
         let view = self.groups.view(group, self.clock.monotonic());
+        self.offsets.check()?;
         let mut committed = self.offsets.group(group);
         if view.is_none() && committed.is_empty() {
             return Err(Error::UnknownGroup { group: group.to_owned() });
@@ -88,6 +89,7 @@ impl Engine {
     pub(crate) fn delete_group(&self, group: &str) -> Result<()> {
         let metadata = GroupMetadata::outside(group);
         let _commit = self.begin_group_commit(&metadata, [])?;
+        self.offsets.check()?;
         let committed = self.offsets.group(group);
         let removals: Vec<_> = committed
             .into_keys()

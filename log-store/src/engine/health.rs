@@ -44,7 +44,8 @@ pub struct DamagedSegment {
 pub struct StoreHealth {
     /// Why the store refuses writes until it is opened again; `None` if it does not.
     pub poisoned: Option<Arc<str>>,
-    /// Segments that the scrub has found damaged and that are still there.
+    /// Segments that the scrub has found damaged and that are still there, and those that were
+    /// missing or too short when the store was opened.
     pub damaged: Vec<DamagedSegment>,
     /// How often the scrub has been through all sealed segments since the store was opened.
     pub scrub_passes: u64,
@@ -104,7 +105,11 @@ impl ScrubState {
     }
 }
 
-fn damage(topic_partition: &TopicPartition, key: SegmentKey, failure: Error) -> DamagedSegment {
+pub(super) fn damage(
+    topic_partition: &TopicPartition,
+    key: SegmentKey,
+    failure: Error,
+) -> DamagedSegment {
     let topic_partition = topic_partition.clone();
     match failure {
         Error::Corrupt { offset, path, position, reason, .. } => {

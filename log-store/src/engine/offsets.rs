@@ -68,6 +68,7 @@ impl Engine {
 
     /// The partition that committed offsets go to; the topic is created when it is first needed.
     pub(crate) fn offsets_partition(&self) -> Result<Arc<Partition>> {
+        self.offsets.check()?;
         let topic = match self.topic(CONSUMER_OFFSETS_TOPIC) {
             Ok(topic) => topic,
             Err(Error::UnknownTopic { .. }) => {
@@ -88,8 +89,20 @@ impl Engine {
         topic.partition(PartitionId::new(0)).map(Arc::clone)
     }
 
-    /// Reads all commits that the log holds from `from` on.
+    /// Takes up the commits that the log holds. Damage does not keep the rest of the store from
+    /// being used: who asks for offsets gets the error.
     pub(super) fn load_offsets(&self) -> Result<()> {
+        match self.read_offsets() {
+            Err(error @ Error::Corrupt { .. }) => {
+                tracing::error!(%error, "the committed offsets cannot be read");
+                self.offsets.note_damage(&error);
+                Ok(())
+            }
+            read => read,
+        }
+    }
+
+    fn read_offsets(&self) -> Result<()> {
         let Ok(topic) = self.topic(CONSUMER_OFFSETS_TOPIC) else { return Ok(()) };
         let partition = topic.partition(PartitionId::new(0))?;
         let mut cursor = None;

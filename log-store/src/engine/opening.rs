@@ -1,6 +1,7 @@
 //! Opening a store that is there: its files, its topics, and what an unclean stop left undone.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -264,18 +265,31 @@ impl Opening<'_> {
             self.check_unknown_segments(&dir, &place, &mark.segments)?;
         }
         let active = mark.segments.last().map_or(SegmentId::first(Offset::ZERO), |spec| spec.id);
-        let mut segments = Vec::new();
+        let (mut segments, mut damage) = (Vec::new(), None);
         for spec in &mark.segments {
             let interval = config.index_interval_bytes;
-            let segment = Segment::open(storage, &dir, spec, OpenMode::Write, interval)?;
+            let segment = match Segment::open(storage, &dir, spec, OpenMode::Write, interval) {
+                Err(Error::Io { source, .. })
+                    if source.kind() == ErrorKind::NotFound && spec.id != active =>
+                {
+                    Segment::missing(&dir, spec, interval)
+                }
+                opened => opened?,
+            };
             if segment.file_len()? < u64::from(spec.end.position) {
-                return Err(Error::Corrupt {
-                    topic_partition,
+                let found = Error::Corrupt {
+                    topic_partition: topic_partition.clone(),
                     offset: spec.id.base,
                     path: segment.path().to_owned(),
                     position: segment.file_len()?,
                     reason: "the file is shorter than the checkpoint says".to_owned(),
-                });
+                };
+                if spec.id == active {
+                    // Nobody knows where the partition goes on.
+                    return Err(found);
+                }
+                tracing::error!(%found, "the partition takes no appends until it is repaired");
+                damage.get_or_insert(found);
             }
             if self.checkpoint.clean || spec.id != active {
                 segment.load_index(storage, &place);
@@ -298,7 +312,7 @@ impl Opening<'_> {
             remove_segments(storage, &dir, |id| id.base < active.base && !known.contains(&id))?;
         }
         let (start, epochs) = (mark.start, mark.epochs);
-        Ok(OpenedPartition { topic_partition, place, start, epochs, segments })
+        Ok(OpenedPartition { topic_partition, place, start, epochs, segments, damage })
     }
 
     /// Refuses to open by a checkpoint that is older than the data: a segment gets its first batch

@@ -23,6 +23,8 @@ pub(super) struct OpenedPartition {
     pub(super) start: Offset,
     pub(super) epochs: EpochHistory,
     pub(super) segments: Vec<Arc<Segment>>,
+    /// What is wrong with a sealed one.
+    pub(super) damage: Option<Error>,
 }
 
 /// The mark of a partition that nothing was ever written to.
@@ -134,6 +136,7 @@ pub(super) fn finish_partition(
         start: opened.start,
         epochs: opened.epochs,
         segments: opened.segments,
+        damage: opened.damage,
         slot: Some(published.add(&end)?),
     }))
 }
@@ -158,6 +161,7 @@ pub(super) fn new_partition(
         start: Offset::ZERO,
         epochs: EpochHistory::new(epoch, Offset::ZERO),
         segments: vec![Arc::new(segment)],
+        damage: None,
     };
     finish_partition(&engine.dir, opened, config, published)
 }

@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use crate::engine::health::{DamagedSegment, ScrubReport, SegmentKey, StoreHealth};
+use crate::engine::health::{DamagedSegment, ScrubReport, SegmentKey, StoreHealth, damage};
 use crate::engine::state::{Engine, Writer};
 use crate::error::{Error, Result};
 use crate::partition::Partition;
-use crate::segment::{Segment, SegmentEnd};
-use crate::types::TopicPartition;
+use crate::segment::{Segment, SegmentEnd, SegmentId};
+use crate::types::{Offset, TopicPartition};
 
 /// How much the background scrub looks at before it lets other work go first.
 const STEP_BYTES: u32 = 256 << 10;
@@ -96,13 +96,18 @@ impl Engine {
         let there = |(key, damaged): &(&SegmentKey, &DamagedSegment)| {
             self.find_segment(&damaged.topic_partition, **key).is_some()
         };
-        let damaged = state.damaged.iter().filter(there).map(|(_, damaged)| damaged.clone());
-        StoreHealth {
-            poisoned,
-            damaged: damaged.collect(),
-            scrub_passes: state.passes,
-            scrubbed_bytes: state.bytes,
+        let scrubbed = state.damaged.iter().filter(there).map(|(_, damaged)| damaged.clone());
+        let mut damaged: Vec<DamagedSegment> = scrubbed.collect();
+        for partition in self.topics().iter().flat_map(|topic| &topic.partitions) {
+            let (tp, key) = (&partition.topic_partition, partition.place_key());
+            let Some(found) = partition.damage() else { continue };
+            let id = SegmentId::first(Offset::ZERO);
+            let found = damage(tp, (key.0, key.1, id), found.clone());
+            if damaged.iter().all(|known| known.path != found.path) {
+                damaged.push(found);
+            }
         }
+        StoreHealth { poisoned, damaged, scrub_passes: state.passes, scrubbed_bytes: state.bytes }
     }
 
     fn sealed_segments(&self) -> Vec<(TopicPartition, SegmentKey)> {

@@ -206,6 +206,7 @@ impl Engine {
             start: published.start,
             epochs,
             segments,
+            damage: None,
             slot: None,
         })))
     }

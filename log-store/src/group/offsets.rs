@@ -7,10 +7,12 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
+use crate::error::{Error, Result};
 use crate::layout::{Fields, put_string};
 use crate::log::{GroupOffsets, OffsetAndMetadata};
 use crate::types::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicName, TopicPartition};
@@ -86,6 +88,8 @@ pub(crate) struct OffsetsCache {
     groups: RwLock<BTreeMap<String, BTreeMap<TopicPartition, Committed>>>,
     /// Up to where the records of the topic were read.
     loaded: AtomicU64,
+    /// Why not all of them could be read.
+    damage: OnceLock<Error>,
 }
 
 /// A committed offset, and which record said so.
@@ -107,6 +111,17 @@ impl OffsetsCache {
             let OffsetCommit { topic_partition, offset, leader_epoch, .. } = commit;
             group.insert(topic_partition, Committed { offset, leader_epoch, at });
         }
+    }
+
+    /// Notes that commits cannot be read.
+    pub(crate) fn note_damage(&self, error: &Error) {
+        // The first one says where.
+        let _ = self.damage.set(error.clone());
+    }
+
+    /// Refuses where commits could not be read: what is known may not be the last that was said.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.damage.get().map_or(Ok(()), |damage| Err(damage.clone()))
     }
 
     /// Up to where the records of the topic were read.

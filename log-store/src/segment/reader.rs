@@ -1,5 +1,7 @@
 //! Reads a segment: finds the batch of an offset, and hands out records.
 
+use std::io::ErrorKind;
+
 use crate::batch::{BatchHeader, Fault, HEADER_BYTES, Place, UNCOMPRESSED_BYTES_MAX};
 use crate::error::{Error, Result};
 use crate::record::{RecordBatch, RecordSpans};
@@ -38,7 +40,7 @@ impl Segment {
     ) -> Result<u32> {
         let relative = self.relative(offset);
         self.complete_index(place, topic_partition)?;
-        let mut at = self.look_up(place, |index| index.lookup(relative))?;
+        let mut at = self.look_up(place, topic_partition, |index| index.lookup(relative))?;
         let end = self.end();
         while at.position < end.position {
             let WholeBatch { header, next, .. } = self.batch_at(at, place, topic_partition)?;
@@ -67,7 +69,8 @@ impl Segment {
                 return Ok(None);
             }
         }
-        let mut at = self.look_up(place, |index| index.lookup_time(timestamp.as_millis()))?;
+        let mut at =
+            self.look_up(place, topic_partition, |index| index.lookup_time(timestamp.as_millis()))?;
         let end = self.end().position;
         while at.position < end {
             let WholeBatch { header, next, .. } = self.batch_at(at, place, topic_partition)?;
@@ -102,12 +105,12 @@ impl Segment {
         while position < end {
             let available = (end - position) as usize;
             let wanted = limits.bytes_max.clamp(HEADER_BYTES, STEP_BYTES_MAX).min(available);
-            let mut chunk = self.bytes(position, wanted)?;
+            let mut chunk = self.bytes(position, wanted, topic_partition)?;
             if let Ok(header) = BatchHeader::parse(&chunk)
                 && header.bytes_len > chunk.len()
                 && header.bytes_len <= available
             {
-                chunk = self.bytes(position, header.bytes_len)?;
+                chunk = self.bytes(position, header.bytes_len, topic_partition)?;
             }
             let mut records = Vec::new();
             let Decoded { taken, next, uncompressed, fault } =
@@ -138,6 +141,7 @@ impl Segment {
     fn look_up(
         &self,
         place: &Place,
+        topic_partition: &TopicPartition,
         ask: impl Fn(&OffsetIndex) -> SegmentEnd,
     ) -> Result<SegmentEnd> {
         let at = ask(&self.index.read().index);
@@ -145,7 +149,7 @@ impl Segment {
             return Ok(at);
         }
         let available = self.end().position.saturating_sub(at.position) as usize;
-        let head = self.bytes(at.position, HEADER_BYTES.min(available))?;
+        let head = self.bytes(at.position, HEADER_BYTES.min(available), topic_partition)?;
         let expected = self.base() + u64::from(at.relative_offset);
         let is_there = BatchHeader::parse(&head)
             .is_ok_and(|header| header.base_offset == expected && header.is_placed(place));
@@ -214,7 +218,7 @@ impl Segment {
         topic_partition: &TopicPartition,
     ) -> Result<WholeBatch> {
         let available = (self.end().position - at.position) as usize;
-        let head = self.bytes(at.position, HEADER_BYTES.min(available))?;
+        let head = self.bytes(at.position, HEADER_BYTES.min(available), topic_partition)?;
         let corrupt = |fault| {
             let offset = self.base() + u64::from(at.relative_offset);
             self.corrupt(topic_partition, offset, at.position, &fault)
@@ -223,7 +227,7 @@ impl Segment {
         if header.bytes_len > available {
             return Err(corrupt(Fault::Truncated));
         }
-        let bytes = self.bytes(at.position, header.bytes_len)?;
+        let bytes = self.bytes(at.position, header.bytes_len, topic_partition)?;
         header.verify(&bytes, place).map_err(corrupt)?;
         let len = u32::try_from(header.bytes_len).expect("it lies inside of the segment");
         let relative_offset = self.relative(header.next_offset());
@@ -250,8 +254,28 @@ impl Segment {
         u32::try_from(offset - self.base()).unwrap_or(u32::MAX)
     }
 
-    fn bytes(&self, position: u32, len: usize) -> Result<bytes::Bytes> {
-        self.file().read(u64::from(position), len).map_err(|e| Error::io("read", self.path(), e))
+    /// Bytes below the published end, which must be there.
+    fn bytes(
+        &self,
+        position: u32,
+        len: usize,
+        topic_partition: &TopicPartition,
+    ) -> Result<bytes::Bytes> {
+        self.file().read(u64::from(position), len).map_err(|error| match error.kind() {
+            // Only a file that is too short stays so: anything else may be read the next time.
+            ErrorKind::UnexpectedEof if self.is_short(u64::from(position) + len as u64) => {
+                self.corrupt(topic_partition, self.base(), position, &Fault::Truncated)
+            }
+            ErrorKind::NotFound => {
+                let fault = Fault::Header("its file is missing");
+                self.corrupt(topic_partition, self.base(), position, &fault)
+            }
+            _ => Error::io("read", self.path(), error),
+        })
+    }
+
+    fn is_short(&self, end: u64) -> bool {
+        self.file().size().is_ok_and(|size| size < end)
     }
 
     pub(super) fn corrupt(

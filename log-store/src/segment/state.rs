@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::segment::name::{SegmentFile, SegmentId};
 use crate::segment::offset_index::{IndexedBatch, OffsetIndex};
 use crate::segment::position::SegmentEnd;
-use crate::storage::{OpenMode, Storage, StorageFile};
+use crate::storage::{MissingFile, OpenMode, Storage, StorageFile};
 use crate::types::{Offset, Timestamp};
 
 /// The first step by which a segment's space grows; each step doubles it.
@@ -101,7 +101,17 @@ impl Segment {
         let path = dir.join(spec.id.file_name(SegmentFile::Log));
         let file = storage.open(&path, mode).map_err(|e| Error::io("open", &path, e))?;
         let len = file.size().map_err(|e| Error::io("read", &path, e))?;
-        Ok(Self {
+        Ok(Self::over(path, file, len, spec, index_interval))
+    }
+
+    fn over(
+        path: PathBuf,
+        file: Arc<dyn StorageFile>,
+        len: u64,
+        spec: &SegmentSpec,
+        index_interval: u32,
+    ) -> Self {
+        Self {
             id: spec.id,
             clean_since: spec.clean_since,
             first_append_ms: AtomicI64::new(
@@ -115,7 +125,13 @@ impl Segment {
             reserved: AtomicU64::new(len),
             index_interval,
             index: RwLock::new(IndexCache::default()),
-        })
+        }
+    }
+
+    /// A sealed segment whose file is gone: every read of it is an error.
+    pub(crate) fn missing(dir: &Path, spec: &SegmentSpec, index_interval: u32) -> Self {
+        let path = dir.join(spec.id.file_name(SegmentFile::Log));
+        Self::over(path, Arc::new(MissingFile), 0, spec, index_interval)
     }
 
     /// What it is known by.
