@@ -43,7 +43,8 @@ impl TopologyConfig {
     /// What it brings back: with
     /// [`EmitStrategy::on_window_close`](crate::EmitStrategy::on_window_close) a window is lost
     /// when stream time jumps further than the store keeps windows, before the window was
-    /// emitted.
+    /// emitted; and [`Suppressed::until_window_closes`](crate::Suppressed::until_window_closes)
+    /// may give two final results for one session or sliding window.
     #[must_use]
     pub const fn kafka_compat(mut self, kafka_compat: bool) -> Self {
         self.kafka_compat = kafka_compat;

@@ -150,6 +150,18 @@ pub enum Error {
         /// What the serde said.
         reason: String,
     },
+    /// A suppression has to hold back more updates than its buffer takes, and is to stop then.
+    #[error(
+        "the buffer {store} is full: it holds back {records} updates, {bytes} bytes of them counted"
+    )]
+    BufferFull {
+        /// The store of the buffer.
+        store: String,
+        /// How many updates it would hold.
+        records: u64,
+        /// Their bytes, where those are limited.
+        bytes: u64,
+    },
     /// The application runs already.
     #[error("application {application_id} runs on this log: close it first")]
     Running {

@@ -25,6 +25,9 @@ mod testing;
 
 pub use config::{ProcessingGuarantee, StreamsConfig, TopologyConfig};
 pub use dsl::builder::{StreamsBuilder, Topics};
+pub use dsl::cogroup_handles::{
+    CogroupedKStream, SessionWindowedCogroupedKStream, TimeWindowedCogroupedKStream,
+};
 pub use dsl::global_table::GlobalKTable;
 pub use dsl::handles::{
     KGroupedStream, KGroupedTable, KStream, KTable, SessionWindowedKStream, TimeWindowedKStream,
@@ -32,6 +35,9 @@ pub use dsl::handles::{
 pub use dsl::options::{Consumed, Grouped, Joined, Materialized, Produced};
 pub use dsl::stream::Terminal;
 pub use dsl::stream_joined::StreamJoined;
+pub use dsl::suppressed::{
+    BufferConfig, Eager, Strict, SuppressKey, Suppressed, TimeLimit, WhenFull, WindowCloses,
+};
 pub use dsl::table_options::TableOptions;
 pub use dsl::windows::Windows;
 pub use error::{BoxError, BuildError, Error, RecordPosition, Result};

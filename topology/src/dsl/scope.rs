@@ -25,6 +25,10 @@ impl Scope {
         self.0.borrow().kafka_compat()
     }
 
+    pub(crate) fn closing_above(&self, node: NodeId) -> Option<Closing> {
+        self.0.borrow().closing_above(node)
+    }
+
     pub(crate) fn set_closing(&self, node: NodeId, closing: Closing) {
         self.0.borrow_mut().set_closing(node, closing);
     }

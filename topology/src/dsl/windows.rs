@@ -1,5 +1,8 @@
 //! What a grouped stream can be windowed by, and which stream that gives.
 
+use crate::dsl::cogroup_handles::{
+    CogroupedKStream, SessionWindowedCogroupedKStream, TimeWindowedCogroupedKStream,
+};
 use crate::dsl::handles::{
     KGroupedStream, SessionWindowedKStream, TimeWindowKind, TimeWindowedKStream,
 };
@@ -17,6 +20,14 @@ pub trait Windows: sealed::Sealed {
     /// Groups a grouped stream by windows as well: what
     /// [`KGroupedStream::windowed_by`](crate::KGroupedStream::windowed_by) calls.
     fn window<K, V>(self, grouped: KGroupedStream<K, V>) -> Self::WindowedStream<K, V>;
+
+    /// What several grouped streams become.
+    type WindowedCogroup<K, A>;
+
+    /// Groups several grouped streams by windows as well: what
+    /// [`CogroupedKStream::windowed_by`](crate::CogroupedKStream::windowed_by) calls.
+    fn window_cogroup<K, A>(self, cogrouped: CogroupedKStream<K, A>)
+    -> Self::WindowedCogroup<K, A>;
 }
 
 mod sealed {
@@ -37,6 +48,18 @@ impl Windows for TimeWindows {
         let windows = TimeWindowKind::Aligned(AlignedWindows::Time(self));
         TimeWindowedKStream { grouped, windows, emit: EmitStrategy::default() }
     }
+
+    type WindowedCogroup<K, A> = TimeWindowedCogroupedKStream<K, A>;
+
+    fn window_cogroup<K, A>(
+        self,
+        cogrouped: CogroupedKStream<K, A>,
+    ) -> TimeWindowedCogroupedKStream<K, A> {
+        TimeWindowedCogroupedKStream {
+            cogrouped,
+            windows: TimeWindowKind::Aligned(AlignedWindows::Time(self)),
+        }
+    }
 }
 
 impl Windows for UnlimitedWindows {
@@ -45,6 +68,18 @@ impl Windows for UnlimitedWindows {
     fn window<K, V>(self, grouped: KGroupedStream<K, V>) -> TimeWindowedKStream<K, V> {
         let windows = TimeWindowKind::Aligned(AlignedWindows::Unlimited(self));
         TimeWindowedKStream { grouped, windows, emit: EmitStrategy::default() }
+    }
+
+    type WindowedCogroup<K, A> = TimeWindowedCogroupedKStream<K, A>;
+
+    fn window_cogroup<K, A>(
+        self,
+        cogrouped: CogroupedKStream<K, A>,
+    ) -> TimeWindowedCogroupedKStream<K, A> {
+        TimeWindowedCogroupedKStream {
+            cogrouped,
+            windows: TimeWindowKind::Aligned(AlignedWindows::Unlimited(self)),
+        }
     }
 }
 
@@ -55,6 +90,15 @@ impl Windows for SlidingWindows {
         let (windows, emit) = (TimeWindowKind::Sliding(self), EmitStrategy::default());
         TimeWindowedKStream { grouped, windows, emit }
     }
+
+    type WindowedCogroup<K, A> = TimeWindowedCogroupedKStream<K, A>;
+
+    fn window_cogroup<K, A>(
+        self,
+        cogrouped: CogroupedKStream<K, A>,
+    ) -> TimeWindowedCogroupedKStream<K, A> {
+        TimeWindowedCogroupedKStream { cogrouped, windows: TimeWindowKind::Sliding(self) }
+    }
 }
 
 impl Windows for SessionWindows {
@@ -62,5 +106,14 @@ impl Windows for SessionWindows {
 
     fn window<K, V>(self, grouped: KGroupedStream<K, V>) -> SessionWindowedKStream<K, V> {
         SessionWindowedKStream { grouped, windows: self, emit: EmitStrategy::default() }
+    }
+
+    type WindowedCogroup<K, A> = SessionWindowedCogroupedKStream<K, A>;
+
+    fn window_cogroup<K, A>(
+        self,
+        cogrouped: CogroupedKStream<K, A>,
+    ) -> SessionWindowedCogroupedKStream<K, A> {
+        SessionWindowedCogroupedKStream { cogrouped, windows: self }
     }
 }

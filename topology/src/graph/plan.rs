@@ -146,6 +146,18 @@ impl GraphBuilder {
         self.closings.insert(id, closing);
     }
 
+    /// When the windows close that a node gets results of: as the aggregations nearest above it
+    /// say, the one with the longest grace if there are several.
+    pub(crate) fn closing_above(&self, id: NodeId) -> Option<Closing> {
+        if let Some(closing) = self.closings.get(&id) {
+            return Some(*closing);
+        }
+        let parents = self.nodes.get(id.index()).into_iter().flat_map(|node| &node.parents);
+        parents
+            .filter_map(|parent| self.closing_above(*parent))
+            .max_by_key(|closing| (closing.grace_ms, closing.end_is_inclusive))
+    }
+
     /// Adds a node below its parents.
     pub(crate) fn add_node(&mut self, name: String, parents: &[NodeId], kind: NodeKind) -> NodeId {
         let id = NodeId::new(self.nodes.len());

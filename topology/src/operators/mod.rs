@@ -25,3 +25,4 @@ pub(crate) mod window_aggregate;
 pub(crate) mod session_aggregate;
 pub(crate) mod sliding_aggregate;
 pub(crate) mod stream_join;
+pub(crate) mod suppress;

@@ -7,3 +7,4 @@ pub(crate) mod window_store;
 pub(crate) mod slots;
 pub(crate) mod keyed_windows;
 pub(crate) mod outer_store;
+pub(crate) mod suppress_buffer;

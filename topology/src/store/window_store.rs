@@ -109,12 +109,18 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
     /// The value of a key in the window that starts at `start_ms`, to be changed in place.
     #[inline]
     pub(crate) fn change(&mut self, key: &K, start_ms: i64) -> &mut Option<ValueAndTimestamp<V>> {
+        let expired_ms = self.options.expired_ms(&self.times, self.clock_ms);
         self.clock_ms = self.clock_ms.max(Some(start_ms));
         let window = self.windows.entry(start_ms).or_insert_with(Table::new);
         if window.dirty_len() == 0 {
             self.dirty.push(start_ms);
         }
-        window.change_counted(key, &mut self.dirty_keys)
+        let slot = window.change_counted(key, &mut self.dirty_keys);
+        if expired_ms.is_some_and(|expired_ms| start_ms <= expired_ms) {
+            // What is hidden is gone, whether or not a commit has removed it yet.
+            *slot = None;
+        }
+        slot
     }
 
     /// The value of a key in the window that starts at `start_ms`, unless it is hidden.

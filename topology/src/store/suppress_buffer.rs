@@ -1,0 +1,291 @@
+//! The updates of a table that a suppression holds back: by key, and in the order of their times.
+
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+
+use hashbrown::HashMap;
+use headwater_log_store::{Header, RecordView, Timestamp};
+
+use crate::error::{BoxError, Error, Result};
+use crate::record::{Change, Headers, Record};
+use crate::serdes::SerdeRef;
+use crate::store::managed::{ChangelogRecord, ChangelogWriter, ManagedStore};
+use crate::store::stream_times::StreamTimes;
+
+/// The first byte of a changelog value: which layout the others have.
+const VERSION: u8 = 1;
+
+/// The length that stands for a null.
+const NULL_LEN: i32 = -1;
+
+/// Where an update stands: its buffer time, then the bytes of its key.
+type Place = (i64, Vec<u8>);
+
+/// An update that is held back.
+#[derive(Clone, Debug)]
+pub(crate) struct Held<K, V> {
+    pub(crate) record: Record<K, Change<V>>,
+    /// The value that those downstream know.
+    pub(crate) prior: Option<V>,
+    bytes: u64,
+}
+
+/// A change with what was there before.
+type Undo<K, V> = (Place, Option<Held<K, V>>);
+
+/// See the module.
+pub(crate) struct SuppressBuffer<K, V> {
+    name: String,
+    rows: BTreeMap<Place, Held<K, V>>,
+    /// The buffer times by the bytes of their keys.
+    times_by_key: HashMap<Vec<u8>, i64>,
+    bytes: u64,
+    counts_bytes: bool,
+    /// The changes since the last commit.
+    undo: Vec<Undo<K, V>>,
+    /// The stream time of the suppression.
+    times: StreamTimes,
+    key_serde: SerdeRef<K>,
+    value_serde: SerdeRef<V>,
+}
+
+impl<K: Clone + 'static, V: Clone + 'static> SuppressBuffer<K, V> {
+    pub(crate) fn new(
+        name: String,
+        counts_bytes: bool,
+        key_serde: SerdeRef<K>,
+        value_serde: SerdeRef<V>,
+    ) -> Self {
+        Self {
+            name,
+            rows: BTreeMap::new(),
+            times_by_key: HashMap::new(),
+            bytes: 0,
+            counts_bytes,
+            undo: Vec::new(),
+            times: StreamTimes::new(1, true),
+            key_serde,
+            value_serde,
+        }
+    }
+
+    /// Advances the suppression's stream time to `timestamp` if that is later, and returns it.
+    pub(crate) fn observe(&mut self, timestamp: Timestamp) -> i64 {
+        self.times.advance(0, timestamp.as_millis())
+    }
+
+    /// Holds an update back: in the place of the one that is held of its key, if there is one.
+    pub(crate) fn put(
+        &mut self,
+        time_ms: i64,
+        record: Record<K, Change<V>>,
+    ) -> Result<(), BoxError> {
+        let mut key_bytes = Vec::new();
+        self.key_serde.serialize(&record.key, &mut key_bytes)?;
+        let time_ms = self.times_by_key.get(&key_bytes).copied().unwrap_or(time_ms);
+        let place = (time_ms, key_bytes);
+        let prior = match self.rows.get(&place) {
+            Some(held) => held.prior.clone(),
+            None => record.value.old.clone(),
+        };
+        let mut held = Held { record, prior, bytes: 0 };
+        if self.counts_bytes {
+            held.bytes = self.size_of(&place, &held)?;
+        }
+        let before = self.set(&place, Some(held));
+        self.undo.push((place, before));
+        Ok(())
+    }
+
+    /// Takes out the first update if it waits from `time_ms` or earlier.
+    pub(crate) fn take_first(&mut self, time_ms: i64) -> Option<Record<K, Change<V>>> {
+        let (place, _) =
+            self.rows.first_key_value().filter(|((first_ms, _), _)| *first_ms <= time_ms)?;
+        let place = place.clone();
+        let before = self.set(&place, None)?;
+        let record = before.record.clone();
+        self.undo.push((place, Some(before)));
+        Some(record)
+    }
+
+    /// How many updates are held back.
+    pub(crate) fn len(&self) -> u64 {
+        u64::try_from(self.rows.len()).unwrap_or(u64::MAX)
+    }
+
+    /// How many bytes they take, if they are counted.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What those downstream know of a key of which an update is held back.
+    pub(crate) fn prior(&self, key: &K) -> Option<Option<&V>> {
+        let mut key_bytes = Vec::new();
+        // What cannot be serialized has never been held back.
+        self.key_serde.serialize(key, &mut key_bytes).ok()?;
+        let time_ms = *self.times_by_key.get(&key_bytes)?;
+        self.rows.get(&(time_ms, key_bytes)).map(|held| held.prior.as_ref())
+    }
+
+    fn set(&mut self, place: &Place, held: Option<Held<K, V>>) -> Option<Held<K, V>> {
+        let before = match held {
+            Some(held) => {
+                self.bytes = self.bytes.saturating_add(held.bytes);
+                self.times_by_key.insert(place.1.clone(), place.0);
+                self.rows.insert(place.clone(), held)
+            }
+            None => {
+                let before = self.rows.remove(place);
+                if before.is_some() {
+                    self.times_by_key.remove(&place.1);
+                }
+                before
+            }
+        };
+        if let Some(before) = &before {
+            self.bytes = self.bytes.saturating_sub(before.bytes);
+        }
+        before
+    }
+
+    /// The bytes of its place, its key and its values.
+    fn size_of(&self, place: &Place, held: &Held<K, V>) -> Result<u64, BoxError> {
+        let mut bytes = Vec::new();
+        self.write(place.0, held, &mut bytes)?;
+        Ok(u64::try_from(place.1.len() + bytes.len())?)
+    }
+
+    fn write(&self, time_ms: i64, held: &Held<K, V>, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        out.push(VERSION);
+        out.extend_from_slice(&time_ms.to_be_bytes());
+        out.extend_from_slice(&held.record.timestamp.as_millis().to_be_bytes());
+        let Change { old, new, .. } = &held.record.value;
+        for value in [&held.prior, old, new] {
+            let mut bytes = Vec::new();
+            if let Some(value) = value {
+                self.value_serde.serialize(value, &mut bytes)?;
+            }
+            write_bytes(value.as_ref().map(|_| bytes.as_slice()), out)?;
+        }
+        for Header { key, value } in held.record.headers.iter() {
+            write_bytes(Some(key.as_bytes()), out)?;
+            write_bytes(value, out)?;
+        }
+        Ok(())
+    }
+
+    fn read(&self, key: K, bytes: &[u8]) -> Result<(i64, Held<K, V>), BoxError> {
+        let (&version, rest) = bytes.split_first().ok_or("its value is empty")?;
+        if version != VERSION {
+            return Err(format!("its layout is {version}, not {VERSION}").into());
+        }
+        let cut_short = "its value is cut short";
+        let (time, rest) = rest.split_first_chunk::<8>().ok_or(cut_short)?;
+        let (timestamp, mut rest) = rest.split_first_chunk::<8>().ok_or(cut_short)?;
+        let mut value = || {
+            let value = read_bytes(&mut rest)?;
+            value.map(|bytes| self.value_serde.deserialize(bytes)).transpose()
+        };
+        let (prior, old, new) = (value()?, value()?, value()?);
+        let mut headers = Vec::new();
+        while !rest.is_empty() {
+            let key = read_bytes(&mut rest)?.ok_or("a header has no key")?;
+            headers.push((std::str::from_utf8(key)?, read_bytes(&mut rest)?));
+        }
+        let record = Record {
+            key,
+            value: Change::latest(old, new),
+            timestamp: Timestamp::from_millis(i64::from_be_bytes(*timestamp)),
+            headers: Headers::from_pairs(headers),
+        };
+        Ok((i64::from_be_bytes(*time), Held { record, prior, bytes: 0 }))
+    }
+}
+
+/// Appends a length and the bytes, or the length of a null.
+fn write_bytes(bytes: Option<&[u8]>, out: &mut Vec<u8>) -> Result<(), BoxError> {
+    let len = bytes.map_or(Ok(NULL_LEN), |bytes| i32::try_from(bytes.len()))?;
+    out.extend_from_slice(&len.to_be_bytes());
+    out.extend_from_slice(bytes.unwrap_or_default());
+    Ok(())
+}
+
+/// Takes what [`write_bytes`] has written off the front.
+fn read_bytes<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, BoxError> {
+    let (len, after) = rest.split_first_chunk::<4>().ok_or("its value is cut short")?;
+    let len = i32::from_be_bytes(*len);
+    if len == NULL_LEN {
+        *rest = after;
+        return Ok(None);
+    }
+    let (bytes, after) =
+        after.split_at_checked(usize::try_from(len)?).ok_or("its value is cut short")?;
+    *rest = after;
+    Ok(Some(bytes))
+}
+
+impl<K: Clone + 'static, V: Clone + 'static> ManagedStore for SuppressBuffer<K, V> {
+    fn dirty_len(&self) -> usize {
+        self.undo.len() + self.times.dirty_len()
+    }
+
+    fn log_changes(&self, write: &mut ChangelogWriter<'_>) -> Result<()> {
+        // A key may have left its place for another one: what counts is where it is now.
+        let mut logged = BTreeSet::new();
+        for ((_, key_bytes), _) in &self.undo {
+            if !logged.insert(key_bytes) {
+                continue;
+            }
+            let held = self.times_by_key.get(key_bytes).and_then(|time_ms| {
+                Some((*time_ms, self.rows.get(&(*time_ms, key_bytes.clone()))?))
+            });
+            let mut bytes = Vec::new();
+            if let Some((time_ms, held)) = held {
+                self.write(time_ms, held, &mut bytes).map_err(|reason| Error::Serde {
+                    what: format!("a value of store {}", self.name),
+                    reason: reason.to_string(),
+                })?;
+            }
+            let value = held.map(|_| bytes.as_slice());
+            write(ChangelogRecord { key: key_bytes, value, timestamp: None })?;
+        }
+        self.times.log(write)
+    }
+
+    fn commit(&mut self) {
+        self.undo.clear();
+        self.times.commit();
+    }
+
+    fn abort(&mut self) {
+        while let Some((place, before)) = self.undo.pop() {
+            self.set(&place, before);
+        }
+        self.times.abort();
+    }
+
+    fn restore(&mut self, record: &RecordView<'_>) -> Result<(), BoxError> {
+        let bytes = record.key.ok_or("its key is null")?;
+        if self.times.restore(bytes, record.value)? {
+            return Ok(());
+        }
+        if let Some(time_ms) = self.times_by_key.get(bytes) {
+            let place = (*time_ms, bytes.to_vec());
+            self.set(&place, None);
+        }
+        if let Some(value) = record.value {
+            let key = self.key_serde.deserialize(bytes)?;
+            let (time_ms, mut held) = self.read(key, value)?;
+            let place = (time_ms, bytes.to_vec());
+            if self.counts_bytes {
+                held.bytes = self.size_of(&place, &held)?;
+            }
+            self.set(&place, Some(held));
+        }
+        Ok(())
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}
