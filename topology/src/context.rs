@@ -256,13 +256,14 @@ impl Context {
         })
     }
 
-    /// Serializes a record and sends it. A key or value that cannot be serialized goes to the
+    /// Serializes a record and sends it, to that partition or else to that of its key. A key or value that cannot be serialized goes to the
     /// processing handler.
     pub(crate) fn send_typed<K: 'static, V: 'static>(
         &mut self,
         target: &SinkTarget,
         serdes: (&dyn Serde<K>, &dyn Serde<V>),
         record: &Record<K, V>,
+        partition: Option<u32>,
     ) -> Step {
         let mut key_bytes = std::mem::take(&mut self.key_buffer);
         let mut value_bytes = std::mem::take(&mut self.value_buffer);
@@ -275,6 +276,7 @@ impl Context {
             Ok((key_is_some, value_is_some)) => {
                 let len = serdes.0.partition_bytes_len(&key_bytes);
                 let partition = match key_bytes.get(..len).filter(|_| key_is_some) {
+                    _ if partition.is_some() => PartitionId::new(partition.unwrap_or_default()),
                     Some(bytes) => partition_for_key(bytes, target.topic.partitions),
                     None => {
                         partition_for_task(self.current.task_partition, target.topic.partitions)

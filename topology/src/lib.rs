@@ -38,6 +38,7 @@ pub use dsl::stream_joined::StreamJoined;
 pub use dsl::suppressed::{
     BufferConfig, Eager, Strict, SuppressKey, Suppressed, TimeLimit, WhenFull, WindowCloses,
 };
+pub use dsl::table_joined::TableJoined;
 pub use dsl::table_options::TableOptions;
 pub use dsl::windows::Windows;
 pub use error::{BoxError, BuildError, Error, RecordPosition, Result};

@@ -12,14 +12,22 @@ pub enum DropReason {
     InvalidTimestamp,
     /// The record came after its window was closed.
     Late,
+    /// The answer of a foreign-key join is about a row that has changed since.
+    Stale,
     /// A handler skipped the record, or made it a dead letter.
     Failed,
 }
 
 impl DropReason {
     /// All reasons, in the order of the counters.
-    pub const ALL: [Self; 5] =
-        [Self::NullKey, Self::NullValue, Self::InvalidTimestamp, Self::Late, Self::Failed];
+    pub const ALL: [Self; 6] = [
+        Self::NullKey,
+        Self::NullValue,
+        Self::InvalidTimestamp,
+        Self::Late,
+        Self::Stale,
+        Self::Failed,
+    ];
 }
 
 /// What a running application has done since it started. Redone work counts twice.

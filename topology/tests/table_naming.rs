@@ -191,3 +191,62 @@ fn a_stream_that_becomes_a_table_is_named_totable() {
 ",
     );
 }
+
+#[test]
+fn a_foreign_key_join_names_its_parts_after_itself_and_uses_up_fourteen_numbers() {
+    check(
+        |builder| {
+            let left = builder.table_with::<String, String>("A", "a");
+            let right = builder.table_with::<String, String>("B", "b");
+            let key = |_: &String, value: &String| Some(value.clone());
+            left.join_on(&right, key, |left, _| left, "fk").to_stream().to("out");
+        },
+        "Topologies:
+   Sub-topology: 0
+    Source: fk-subscription-response-source (topics: [fk-subscription-response-topic])
+      --> fk-subscription-response-resolver
+    Source: KSTREAM-SOURCE-0000000000 (topics: [A])
+      --> KTABLE-SOURCE-0000000001
+    Processor: fk-subscription-response-resolver (stores: [a])
+      --> fk-result
+      <-- fk-subscription-response-source
+    Processor: KTABLE-SOURCE-0000000001 (stores: [a])
+      --> fk-subscription-registration-processor
+      <-- KSTREAM-SOURCE-0000000000
+    Processor: fk-result (stores: [])
+      --> KTABLE-TOSTREAM-0000000018
+      <-- fk-subscription-response-resolver
+    Processor: KTABLE-TOSTREAM-0000000018 (stores: [])
+      --> KSTREAM-SINK-0000000019
+      <-- fk-result
+    Processor: fk-subscription-registration-processor (stores: [])
+      --> fk-subscription-registration-sink
+      <-- KTABLE-SOURCE-0000000001
+    Sink: KSTREAM-SINK-0000000019 (topic: out)
+      <-- KTABLE-TOSTREAM-0000000018
+    Sink: fk-subscription-registration-sink (topic: fk-subscription-registration-topic)
+      <-- fk-subscription-registration-processor
+
+  Sub-topology: 1
+    Source: KSTREAM-SOURCE-0000000002 (topics: [B])
+      --> KTABLE-SOURCE-0000000003
+    Source: fk-subscription-registration-source (topics: [fk-subscription-registration-topic])
+      --> fk-subscription-receive
+    Processor: KTABLE-SOURCE-0000000003 (stores: [b])
+      --> fk-foreign-join-subscription
+      <-- KSTREAM-SOURCE-0000000002
+    Processor: fk-subscription-receive (stores: [fk-subscription-store])
+      --> fk-subscription-join-foreign
+      <-- fk-subscription-registration-source
+    Processor: fk-foreign-join-subscription (stores: [fk-subscription-store])
+      --> fk-subscription-response-sink
+      <-- KTABLE-SOURCE-0000000003
+    Processor: fk-subscription-join-foreign (stores: [b])
+      --> fk-subscription-response-sink
+      <-- fk-subscription-receive
+    Sink: fk-subscription-response-sink (topic: fk-subscription-response-topic)
+      <-- fk-foreign-join-subscription, fk-subscription-join-foreign
+
+",
+    );
+}

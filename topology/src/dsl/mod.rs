@@ -1,6 +1,7 @@
 //! The DSL: it writes a graph and builds nothing that runs.
 pub(crate) mod options;
 pub(crate) mod table_options;
+pub(crate) mod table_joined;
 pub(crate) mod scope;
 pub(crate) mod materialize;
 pub(crate) mod repartition;
@@ -10,6 +11,7 @@ pub(crate) mod cogroup_handles;
 pub(crate) mod windows;
 pub(crate) mod table;
 pub(crate) mod table_join;
+pub(crate) mod foreign_key_join;
 pub(crate) mod grouped_table;
 pub(crate) mod grouped;
 pub(crate) mod window_shape;

@@ -10,7 +10,7 @@ use crate::error::BuildError;
 use crate::graph::naming::{RepartitionNames, repartition_names};
 use crate::graph::node::{NodeFactory, NodeKind, StoreDefinition};
 use crate::graph::plan::{Closing, GraphBuilder, Topology};
-use crate::types::NodeId;
+use crate::types::{NodeId, TopicRef};
 
 /// A shared handle on the graph in the making.
 #[derive(Clone, Debug, Default)]
@@ -96,6 +96,11 @@ impl Scope {
     /// The source reads a global table.
     pub(crate) fn set_global(&self, source: NodeId) {
         self.0.borrow_mut().set_global(source);
+    }
+
+    /// The topic leads back to a sub-topology that comes before the one that writes it.
+    pub(crate) fn set_feedback(&self, topic: TopicRef) {
+        self.0.borrow_mut().set_feedback(topic);
     }
 
     pub(crate) fn find_repartition(&self, above: NodeId, topic: &str) -> Option<NodeId> {

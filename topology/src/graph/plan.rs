@@ -30,6 +30,8 @@ pub(crate) struct Graph {
     pub(crate) copartitioned: Vec<BTreeSet<TopicRef>>,
     /// The sources of global tables.
     globals: BTreeSet<NodeId>,
+    /// The topics that lead back to a sub-topology before the one that writes them.
+    feedback: BTreeSet<TopicRef>,
 }
 
 impl Graph {
@@ -84,24 +86,25 @@ impl Graph {
         names.into_iter().filter_map(|name| self.store(name)).collect()
     }
 
-    /// The sub-topologies so that each comes after those that write its repartition topics.
+    /// The sub-topologies so that each comes after those that write its repartition topics, as far
+    /// as they do not wait for each other: the answers of a foreign-key join lead back.
     pub(crate) fn upstream_first(&self) -> Vec<usize> {
         let mut order: Vec<usize> = Vec::new();
-        let mut written: BTreeSet<&str> = BTreeSet::new();
+        let mut written: BTreeSet<&TopicRef> = BTreeSet::new();
         while order.len() < self.subtopologies.len() {
-            let next = (0..self.subtopologies.len()).find(|index| {
-                !order.contains(index)
-                    && self
-                        .source_topics(*index)
-                        .iter()
-                        .all(|(_, topic)| !topic.internal || written.contains(topic.name.as_str()))
-            });
-            // A repartition step reads what an earlier node writes, so there are no cycles.
-            let next = next.expect("repartition topics lead downstream only");
-            let sinks = self.sink_topics(next).into_iter();
-            written.extend(
-                sinks.filter(|(_, topic)| topic.internal).map(|(_, topic)| topic.name.as_str()),
-            );
+            let left = || (0..self.subtopologies.len()).filter(|index| !order.contains(index));
+            let is_ready = |index: &usize| {
+                let own: Vec<&TopicRef> =
+                    self.sink_topics(*index).into_iter().map(|(_, topic)| topic).collect();
+                self.source_topics(*index).iter().all(|(_, topic)| {
+                    !topic.internal
+                        || written.contains(topic)
+                        || self.feedback.contains(*topic)
+                        || own.contains(topic)
+                })
+            };
+            let Some(next) = left().find(is_ready).or_else(|| left().next()) else { break };
+            written.extend(self.sink_topics(next).into_iter().map(|(_, topic)| topic));
             order.push(next);
         }
         order
@@ -120,6 +123,7 @@ pub(crate) struct GraphBuilder {
     kafka_compat: bool,
     pub(crate) repartitions: Repartitions,
     globals: BTreeSet<NodeId>,
+    feedback: BTreeSet<TopicRef>,
     error: Option<BuildError>,
 }
 
@@ -203,6 +207,11 @@ impl GraphBuilder {
         sources
     }
 
+    /// The topic leads back to a sub-topology before the one that writes it.
+    pub(crate) fn set_feedback(&mut self, topic: TopicRef) {
+        self.feedback.insert(topic);
+    }
+
     /// The source reads a global table.
     pub(crate) fn set_global(&mut self, source: NodeId) {
         self.globals.insert(source);
@@ -253,6 +262,7 @@ impl GraphBuilder {
                 stores: self.stores.clone(),
                 copartitioned: self.copartitioned.clone(),
                 globals: self.globals.clone(),
+                feedback: self.feedback.clone(),
             }),
         })
     }

@@ -17,6 +17,7 @@ pub(crate) mod change_serde;
 pub(crate) mod table_group;
 pub(crate) mod table_aggregate;
 pub(crate) mod table_join;
+pub(crate) mod foreign_key;
 pub(crate) mod stream_table_join;
 pub(crate) mod aggregator;
 pub(crate) mod emit_final;

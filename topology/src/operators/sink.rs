@@ -14,6 +14,19 @@ struct Sink<K, V> {
     target: SinkTarget,
     key_serde: SerdeRef<K>,
     value_serde: SerdeRef<V>,
+    /// Which partition a value goes to, where its key does not decide that.
+    partition_of: Option<fn(&V) -> u32>,
+}
+
+/// Builds a sink for that topic, where the values say which partition they go to.
+pub(crate) fn partitioned<K: 'static, V: 'static>(
+    node: NodeId,
+    topic: TopicRef,
+    key_serde: SerdeRef<K>,
+    value_serde: SerdeRef<V>,
+    partition_of: fn(&V) -> u32,
+) -> NodeFactory {
+    build(node, topic, key_serde, value_serde, Some(partition_of))
 }
 
 /// Builds a sink for that topic.
@@ -23,12 +36,23 @@ pub(crate) fn factory<K: 'static, V: 'static>(
     key_serde: SerdeRef<K>,
     value_serde: SerdeRef<V>,
 ) -> NodeFactory {
+    build(node, topic, key_serde, value_serde, None)
+}
+
+fn build<K: 'static, V: 'static>(
+    node: NodeId,
+    topic: TopicRef,
+    key_serde: SerdeRef<K>,
+    value_serde: SerdeRef<V>,
+    partition_of: Option<fn(&V) -> u32>,
+) -> NodeFactory {
     Arc::new(move |parts| {
         AnyReceiver::new(Sink {
             node,
             target: SinkTarget { topic: parts.topic(&topic), writer: topic.internal },
             key_serde: Arc::clone(&key_serde),
             value_serde: Arc::clone(&value_serde),
+            partition_of,
         })
     })
 }
@@ -36,6 +60,8 @@ pub(crate) fn factory<K: 'static, V: 'static>(
 impl<K: 'static, V: 'static> Receiver<K, V> for Sink<K, V> {
     fn receive(&mut self, record: Record<K, V>, context: &mut Context) -> Step {
         context.enter(self.node);
-        context.send_typed(&self.target, (&*self.key_serde, &*self.value_serde), &record)
+        let partition = self.partition_of.map(|partition_of| partition_of(&record.value));
+        let serdes = (&*self.key_serde, &*self.value_serde);
+        context.send_typed(&self.target, serdes, &record, partition)
     }
 }

@@ -6,6 +6,10 @@
 //! topic is read through [`WriterMerge`], because in it the records of one writer follow those of
 //! another regardless of their times.
 //!
+//! Where topics lead back, as the answers of a foreign-key join do, a replay goes through its tasks
+//! in rounds: what was written to such a topic in one round is read in the next, up to an end that
+//! is fixed when the round starts. The last round is one that has written nothing to them.
+//!
 //! How far it has come is committed with the offsets: an application that is killed goes on where
 //! it was, in the same order.
 
@@ -42,6 +46,7 @@ impl TaskSet {
                     continue;
                 }
                 let topic_partition = &queue.topic_partition;
+                let metadata = &queue.committed.metadata;
                 let sources = self.graph.source_topics(subtopology).into_iter();
                 let topic = sources.map(|(_, topic)| topic).find(|topic| {
                     *self.resolved.topic(topic).name == *topic_partition.topic.as_str()
@@ -50,13 +55,20 @@ impl TaskSet {
                     .and_then(|topic| Resolved::writer_of(&self.graph, topic))
                     .and_then(|writer| self.resolved.tasks.get(writer).copied())
                     .unwrap_or_default();
-                // The writers are through, so this is the end for good.
-                let end = end_of(self.log.as_ref(), topic_partition)?;
+                let leads_back = topic.is_some_and(|topic| {
+                    self.resolved.is_feedback(&self.graph, subtopology, topic)
+                });
+                let end = if leads_back {
+                    metadata.replay_end.unwrap_or(queue.committed.offset)
+                } else {
+                    // The writers are through, so this is the end of the round for good.
+                    end_of(self.log.as_ref(), topic_partition)?
+                };
                 let merge = WriterMerge::open(
                     self.log.as_ref(),
                     topic_partition,
                     writers,
-                    &queue.committed.metadata.writers,
+                    &metadata.writers,
                     queue.committed.offset,
                     end,
                 )?;
@@ -97,7 +109,46 @@ impl TaskSet {
                 return Ok(true);
             }
         }
-        self.finish_replay()?;
+        if self.start_round()? {
+            self.activate()?;
+        } else {
+            self.finish_replay()?;
+        }
+        Ok(true)
+    }
+
+    /// Starts with the first task again if topics that lead back have something to read, and notes
+    /// up to where, so that an application that is killed reads no further in this round.
+    fn start_round(&mut self) -> Result<bool> {
+        let (mut notes, mut more) = (Vec::new(), false);
+        for task in &mut self.tasks {
+            let subtopology = task.id.subtopology as usize;
+            let read = self.graph.source_topics(subtopology).into_iter().map(|(_, topic)| topic);
+            let back: Vec<&str> = read
+                .filter(|topic| self.resolved.is_feedback(&self.graph, subtopology, topic))
+                .map(|topic| &*self.resolved.topic(topic).name)
+                .collect();
+            let leads_back =
+                |queue: &&mut RecordQueue| back.contains(&queue.topic_partition.topic.as_str());
+            for queue in task.queues.iter_mut().filter(leads_back) {
+                let end = end_of(self.log.as_ref(), &queue.topic_partition)?;
+                let committed = &mut queue.committed;
+                // The round is through, so all below the end that it had was read.
+                let read = committed.metadata.replay_end.unwrap_or(committed.offset);
+                more |= read < end;
+                committed.metadata.replay_end = Some(end);
+                let metadata = committed.metadata.to_text();
+                let note = OffsetAndMetadata { offset: committed.offset, metadata };
+                notes.push((queue.topic_partition.clone(), note));
+            }
+        }
+        if !more {
+            return Ok(false);
+        }
+        wipe::commit(self.log.as_ref(), &self.config.application_id, &notes)?;
+        if let Some(replay) = &mut self.replay {
+            replay.stage = 0;
+        }
         Ok(true)
     }
 

@@ -31,6 +31,12 @@ impl Resolved {
         self.topics.get(topic).expect("every topic of the graph is resolved")
     }
 
+    /// Whether a sub-topology reads what itself or a later one writes.
+    pub(crate) fn is_feedback(&self, graph: &Graph, reader: usize, topic: &TopicRef) -> bool {
+        let position = |index| self.order.iter().position(|each| *each == index);
+        Self::writer_of(graph, topic).is_some_and(|writer| position(writer) >= position(reader))
+    }
+
     /// The sub-topology that writes a repartition topic.
     pub(crate) fn writer_of(graph: &Graph, topic: &TopicRef) -> Option<usize> {
         (0..graph.subtopologies.len())
@@ -66,8 +72,9 @@ pub(crate) fn resolve(graph: &Graph, config: &StreamsConfig, log: &dyn Log) -> R
         for (node, topic) in graph.sink_topics(index) {
             let found = if topic.internal {
                 let name = internal_name(&config.application_id, &topic.name);
-                internal.insert(name.clone(), repartition_topic(&name, count));
-                ResolvedTopic { name: name.into(), partitions: count }
+                let partitions = read_by_earlier(graph, topic, &tasks).unwrap_or(count);
+                internal.insert(name.clone(), repartition_topic(&name, partitions));
+                ResolvedTopic { name: name.into(), partitions }
             } else {
                 existing(log, &topic.name, &graph.node(node).name)?
             };
@@ -120,6 +127,13 @@ fn existing(log: &dyn Log, topic: &str, node: &str) -> Result<ResolvedTopic> {
         }
         Err(source) => Err(Error::log(format!("a look at topic {topic}"))(source)),
     }
+}
+
+/// A topic that leads back is read by as many tasks as were there before it was.
+fn read_by_earlier(graph: &Graph, topic: &TopicRef, tasks: &[u32]) -> Option<u32> {
+    let reads = |index: &usize| graph.source_topics(*index).iter().any(|(_, read)| *read == topic);
+    let reader = (0..graph.subtopologies.len()).find(reads)?;
+    tasks.get(reader).copied().filter(|tasks| *tasks > 0)
 }
 
 /// Repartition topics take the number of partitions of the topics that they are read together
