@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_log_store::{
-    Clock, Error as LogError, Header, PartitionId, Producer, ProducerRecord, RecordBatch,
+    Clock, Error as LogError, Header, Log, PartitionId, Producer, ProducerRecord, RecordBatch,
     RecordView, Timestamp, partition_for_key,
 };
 
@@ -78,6 +78,7 @@ impl EmitTimer {
 
 /// What the nodes of all tasks of a worker share: the way out, the counters, and where we are.
 pub(crate) struct Context {
+    pub(crate) log: Arc<dyn Log>,
     pub(crate) producer: Box<dyn Producer>,
     pub(crate) transactional: bool,
     pub(crate) transaction_open: bool,
@@ -111,6 +112,7 @@ pub(crate) struct FailureReport {
 
 impl Context {
     pub(crate) fn new(
+        log: Arc<dyn Log>,
         producer: Box<dyn Producer>,
         transactional: bool,
         handlers: Handlers,
@@ -119,6 +121,7 @@ impl Context {
         emit_timer: EmitTimer,
     ) -> Self {
         Self {
+            log,
             producer,
             transactional,
             transaction_open: false,
@@ -307,6 +310,12 @@ impl Context {
         self.key_buffer = key_bytes;
         self.value_buffer = value_bytes;
         result
+    }
+
+    /// A topic that a record names.
+    pub(crate) fn find_topic(&self, name: &str) -> Result<ResolvedTopic, LogError> {
+        let found = self.log.describe_topic(name)?;
+        Ok(ResolvedTopic { name: found.name.as_str().into(), partitions: found.partitions })
     }
 
     /// Sends a record within the transaction, which begins with the first one.

@@ -24,6 +24,7 @@ mod replay;
 mod testing;
 
 pub use config::{ProcessingGuarantee, StreamsConfig, TopologyConfig};
+pub use dsl::branched::{Branched, BranchedKStream};
 pub use dsl::builder::{StreamsBuilder, Topics};
 pub use dsl::cogroup_handles::{
     CogroupedKStream, SessionWindowedCogroupedKStream, TimeWindowedCogroupedKStream,
@@ -33,6 +34,8 @@ pub use dsl::handles::{
     KGroupedStream, KGroupedTable, KStream, KTable, SessionWindowedKStream, TimeWindowedKStream,
 };
 pub use dsl::options::{Consumed, Grouped, Joined, Materialized, Produced};
+pub use dsl::printed::Printed;
+pub use dsl::repartitioned::Repartitioned;
 pub use dsl::stream::Terminal;
 pub use dsl::stream_joined::StreamJoined;
 pub use dsl::suppressed::{

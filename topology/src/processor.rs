@@ -115,6 +115,14 @@ impl TaskParts {
         Outputs { others, last }
     }
 
+    /// Each child by itself, in the order of their edges, for a node that chooses among them.
+    pub(crate) fn each_output<K: 'static, V: 'static>(&mut self) -> Vec<Outputs<K, V>> {
+        let children = std::mem::take(&mut self.children).into_iter();
+        children
+            .map(|child| Outputs { others: Vec::new(), last: Some(AnyReceiver::typed(child)) })
+            .collect()
+    }
+
     /// A store of the task.
     pub(crate) fn store<S: 'static>(&self, name: &str) -> Rc<RefCell<S>> {
         let handle = self.stores.get(name).expect("a node's stores are built before it");

@@ -29,6 +29,11 @@ impl Scope {
         self.0.borrow().closing_above(node)
     }
 
+    /// Gives a repartition topic that many partitions, whatever stands above it.
+    pub(crate) fn enforce_partitions(&self, topic: &str, partitions: u32) {
+        self.0.borrow_mut().enforce_partitions(TopicRef::internal(topic), partitions);
+    }
+
     pub(crate) fn set_closing(&self, node: NodeId, closing: Closing) {
         self.0.borrow_mut().set_closing(node, closing);
     }

@@ -4,7 +4,7 @@ use crate::dsl::handles::{KGroupedStream, KStream};
 use crate::dsl::options::{Grouped, Produced};
 use crate::dsl::scope::Scope;
 use crate::error::{BoxError, BuildError};
-use crate::graph::node::NodeKind;
+use crate::graph::node::{NodeFactory, NodeKind};
 use crate::operators::{filter, flat_map, map, merge, peek, sink};
 use crate::serdes::DefaultSerde;
 use crate::types::{NodeId, TopicRef};
@@ -294,6 +294,15 @@ where
     }
 }
 
+impl<K, V> KStream<K, V> {
+    /// Ends the stream with a node of that name.
+    pub(crate) fn add_terminal(&self, name: String, factory: NodeFactory) -> Terminal {
+        let kind = NodeKind::Processor { stores: Vec::new(), factory };
+        let node = self.scope.add_node(name, &[self.node], kind);
+        Terminal::new(self.scope.clone(), node)
+    }
+}
+
 /// The end of a stream.
 #[derive(Debug)]
 pub struct Terminal {
@@ -302,6 +311,10 @@ pub struct Terminal {
 }
 
 impl Terminal {
+    pub(crate) fn new(scope: Scope, node: NodeId) -> Self {
+        Self { scope, node }
+    }
+
     /// Names the node. Default = its kind and a number.
     pub fn named(self, name: &str) {
         self.scope.rename(self.node, name);

@@ -71,6 +71,11 @@ fn describe_node(graph: &Graph, sizes: &HashMap<NodeId, usize>, node: &Node, tex
             successors(),
             predecessors(),
         ),
+        NodeKind::DynamicSink { .. } => writeln!(
+            text,
+            "    Sink: {name} (extractor class: closure)\n      <-- {}",
+            predecessors()
+        ),
         NodeKind::Sink { topic, .. } => {
             writeln!(text, "    Sink: {name} (topic: {})\n      <-- {}", topic.name, predecessors())
         }

@@ -21,9 +21,23 @@ pub(crate) type StoreFactory = Arc<dyn Fn() -> StoreHandle + Send + Sync>;
 /// What a node is.
 #[derive(Clone)]
 pub(crate) enum NodeKind {
-    Source { topics: Vec<TopicRef>, reset: Option<AutoOffsetReset>, factory: SourceFactory },
-    Processor { stores: Vec<String>, factory: NodeFactory },
-    Sink { topic: TopicRef, factory: NodeFactory },
+    Source {
+        topics: Vec<TopicRef>,
+        reset: Option<AutoOffsetReset>,
+        factory: SourceFactory,
+    },
+    Processor {
+        stores: Vec<String>,
+        factory: NodeFactory,
+    },
+    Sink {
+        topic: TopicRef,
+        factory: NodeFactory,
+    },
+    /// A sink that chooses a topic for each record.
+    DynamicSink {
+        factory: NodeFactory,
+    },
 }
 
 impl fmt::Debug for NodeKind {
@@ -32,6 +46,7 @@ impl fmt::Debug for NodeKind {
             Self::Source { topics, .. } => write!(f, "Source {topics:?}"),
             Self::Processor { stores, .. } => write!(f, "Processor {stores:?}"),
             Self::Sink { topic, .. } => write!(f, "Sink {topic:?}"),
+            Self::DynamicSink { .. } => f.write_str("DynamicSink"),
         }
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Graph {
     pub(crate) subtopologies: Vec<Vec<NodeId>>,
     /// Topics that need the same number of partitions.
     pub(crate) copartitioned: Vec<BTreeSet<TopicRef>>,
+    /// How many partitions the application wants a repartition topic to have.
+    pub(crate) enforced_partitions: BTreeMap<TopicRef, u32>,
     /// The sources of global tables.
     globals: BTreeSet<NodeId>,
     /// The topics that lead back to a sub-topology before the one that writes them.
@@ -118,6 +120,7 @@ pub(crate) struct GraphBuilder {
     nodes: Vec<Node>,
     stores: Vec<StoreDefinition>,
     copartitioned: Vec<BTreeSet<TopicRef>>,
+    enforced_partitions: BTreeMap<TopicRef, u32>,
     /// When the windows of aggregations close, by node.
     closings: BTreeMap<NodeId, Closing>,
     kafka_compat: bool,
@@ -144,6 +147,10 @@ impl GraphBuilder {
     /// Whether results are Kafka Streams' also where Headwater's would differ.
     pub(crate) fn kafka_compat(&self) -> bool {
         self.kafka_compat
+    }
+
+    pub(crate) fn enforce_partitions(&mut self, topic: TopicRef, partitions: u32) {
+        self.enforced_partitions.insert(topic, partitions);
     }
 
     pub(crate) fn set_closing(&mut self, id: NodeId, closing: Closing) {
@@ -261,6 +268,7 @@ impl GraphBuilder {
                 nodes: self.nodes.clone(),
                 stores: self.stores.clone(),
                 copartitioned: self.copartitioned.clone(),
+                enforced_partitions: self.enforced_partitions.clone(),
                 globals: self.globals.clone(),
                 feedback: self.feedback.clone(),
             }),

@@ -33,7 +33,7 @@ pub(crate) fn validate(nodes: &[Node], stores: &[StoreDefinition]) -> Result<(),
                 }
             }
             NodeKind::Sink { topic, .. } => check_name("topic", &topic.name)?,
-            NodeKind::Processor { .. } => {}
+            NodeKind::Processor { .. } | NodeKind::DynamicSink { .. } => {}
         }
     }
     let mut store_names = BTreeSet::new();

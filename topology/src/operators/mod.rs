@@ -1,10 +1,12 @@
 //! The operators: one file each, a receiver and how to build it.
 pub(crate) mod source;
 pub(crate) mod sink;
+pub(crate) mod dynamic_sink;
 pub(crate) mod filter;
 pub(crate) mod map;
 pub(crate) mod flat_map;
 pub(crate) mod merge;
+pub(crate) mod branch;
 pub(crate) mod peek;
 pub(crate) mod repartition;
 pub(crate) mod value_getter;

@@ -160,9 +160,9 @@ impl Wiring<'_> {
         let children = self.children(node);
         self.parts.children = children;
         let receiver = match &self.graph.node(node).kind {
-            NodeKind::Processor { factory, .. } | NodeKind::Sink { factory, .. } => {
-                factory(&mut self.parts)
-            }
+            NodeKind::Processor { factory, .. }
+            | NodeKind::Sink { factory, .. }
+            | NodeKind::DynamicSink { factory } => factory(&mut self.parts),
             NodeKind::Source { .. } => unreachable!("a source has no parent"),
         };
         if !self.has_several_parents(node) {
@@ -179,7 +179,9 @@ impl Wiring<'_> {
         let edges: usize = parents
             .map(|parent| match &self.graph.node(*parent).kind {
                 NodeKind::Source { topics, .. } => topics.len(),
-                NodeKind::Processor { .. } | NodeKind::Sink { .. } => 1,
+                NodeKind::Processor { .. }
+                | NodeKind::Sink { .. }
+                | NodeKind::DynamicSink { .. } => 1,
             })
             .sum();
         edges > 1

@@ -72,7 +72,9 @@ pub(crate) fn resolve(graph: &Graph, config: &StreamsConfig, log: &dyn Log) -> R
         for (node, topic) in graph.sink_topics(index) {
             let found = if topic.internal {
                 let name = internal_name(&config.application_id, &topic.name);
-                let partitions = read_by_earlier(graph, topic, &tasks).unwrap_or(count);
+                let enforced = graph.enforced_partitions.get(topic).copied();
+                let earlier = || read_by_earlier(graph, topic, &tasks);
+                let partitions = enforced.or_else(earlier).unwrap_or(count);
                 internal.insert(name.clone(), repartition_topic(&name, partitions));
                 ResolvedTopic { name: name.into(), partitions }
             } else {
@@ -149,11 +151,13 @@ fn adopt_partitions(
     for group in merged(graph.copartitioned.iter().filter(|g| g.iter().any(|t| read.contains(&t))))
     {
         let partitions = |topic: &&TopicRef| topics.get(*topic).map_or(0, |found| found.partitions);
-        let given = group.iter().copied().filter(|topic| !topic.internal);
+        let is_given =
+            |topic: &TopicRef| !topic.internal || graph.enforced_partitions.contains_key(topic);
+        let given = group.iter().copied().filter(|topic| is_given(topic));
         let least = given.map(|topic| partitions(&topic)).min();
         let largest = || group.iter().map(partitions).max().unwrap_or_default();
         let count = least.unwrap_or_else(largest);
-        for topic in group.iter().filter(|topic| topic.internal) {
+        for topic in group.iter().filter(|topic| !is_given(topic)) {
             if let Some(found) = topics.get_mut(*topic) {
                 found.partitions = count;
                 if let Some(created) = internal.get_mut(&*found.name) {

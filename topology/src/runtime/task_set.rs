@@ -84,7 +84,7 @@ impl TaskSet {
                 ..ConsumerConfig::default()
             })
             .map_err(Error::log("the start of a consumer"))?;
-        let mut context = context(graph, &config, &resolved, producer);
+        let mut context = context(graph, &config, &resolved, (log, producer));
         let blueprint = Blueprint {
             graph,
             resolved: &resolved,
@@ -294,9 +294,10 @@ fn context(
     graph: &Graph,
     config: &StreamsConfig,
     resolved: &Resolved,
-    producer: Box<dyn Producer>,
+    (log, producer): (&Arc<dyn Log>, Box<dyn Producer>),
 ) -> Context {
     Context::new(
+        Arc::clone(log),
         producer,
         is_transactional(config),
         config.handlers.clone(),
