@@ -6,6 +6,10 @@ pub use headwater_log_store::{
     Timestamp, TopicName, TopicPartition,
 };
 pub use headwater_topology::{
+    Branched, BufferConfig, EmitStrategy, JoinWindows, Repartitioned, SessionWindow,
+    SessionWindows, SlidingWindows, StreamJoined, Suppressed, TopologyConfig, UnlimitedWindows,
+};
+pub use headwater_topology::{
     Consumed, Grouped, KGroupedStream, KStream, KTable, Materialized, Produced, Reset, Serde,
     Streams, StreamsBuilder, StreamsConfig, TimeWindows, TimestampExtractor, Topology, Windowed,
 };

@@ -314,3 +314,18 @@ fn windows_that_cannot_be_are_named_with_the_reason() {
     });
     assert_eq!(unlimited, "unlimited windows never close");
 }
+
+#[test]
+fn the_initial_aggregate_is_the_old_value_of_a_keys_first_update() {
+    // Where counts are grouped by themselves, the first one is taken out of the group of 0.
+    let build = |builder: &StreamsBuilder| {
+        let counts = builder.stream::<String, String>("S").group_by_key().count("counts");
+        let by_count = counts.group_by(|key, count| (count.to_string(), key.clone()));
+        by_count
+            .count("keys-by-count")
+            .to_stream()
+            .map_values(|n| n.map(|n| n.to_string()))
+            .to("out");
+    };
+    check(build, "S k a 1 => 0 ~ 1 | 1 1 1\n S k a 2 => 1 0 2 | 2 1 2");
+}

@@ -63,9 +63,7 @@ where
         let aggregator = Arc::clone(&self.aggregator);
         let add = move |key: &K, value: V, so_far: A| aggregator(key, value, so_far);
         match &shared.kind {
-            Kind::Plain => aggregate::factory(options, move |key: &K, value, so_far: Option<A>| {
-                add(key, value, so_far.unwrap_or_else(|| initializer()))
-            }),
+            Kind::Plain => aggregate::factory(options, Fold::new(move || initializer(), add)),
             Kind::Aligned(windows) => {
                 let windowing = Windowing { windows: *windows, emit, operator };
                 window_aggregate::factory(options, windowing, Fold::new(move || initializer(), add))

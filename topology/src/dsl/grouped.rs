@@ -9,7 +9,8 @@ use crate::dsl::options::Materialized;
 use crate::dsl::repartition::repartition;
 use crate::dsl::table_node::TableNode;
 use crate::dsl::windows::Windows;
-use crate::operators::aggregate::{self, Adder, AggregateOptions};
+use crate::operators::aggregate::{self, AggregateOptions};
+use crate::operators::aggregator::{Aggregator, Count, Fold, Reduce};
 use crate::operators::table_state::TableState;
 use crate::operators::value_getter::View;
 use crate::types::NodeId;
@@ -61,9 +62,7 @@ where
     ///
     /// Every record gives a new count; its timestamp is the largest so far of the key.
     pub fn count(&self, materialized: impl Into<Materialized<K, i64>>) -> KTable<K, i64> {
-        self.add_aggregate("KSTREAM-AGGREGATE-", materialized.into(), |_, _, count| {
-            Some(count.unwrap_or(0) + 1)
-        })
+        self.add_aggregate("KSTREAM-AGGREGATE-", materialized.into(), Count)
     }
 
     /// Combines the values of each key, in a store of that name: the first is taken as it is.
@@ -72,12 +71,7 @@ where
         reducer: impl Fn(V, V) -> V + Send + Sync + 'static,
         materialized: impl Into<Materialized<K, V>>,
     ) -> KTable<K, V> {
-        self.add_aggregate("KSTREAM-REDUCE-", materialized.into(), move |_, value, old| {
-            Some(match old {
-                Some(old) => reducer(old, value),
-                None => value,
-            })
-        })
+        self.add_aggregate("KSTREAM-REDUCE-", materialized.into(), Reduce(reducer))
     }
 
     /// Folds the values of each key, in a store of that name. Where `aggregator` returns an
@@ -91,28 +85,27 @@ where
     ///     .group_by_key()
     ///     .aggregate(|| 0_u64, |_, word, longest| longest.max(word.len() as u64), "longest");
     /// ```
-    pub fn aggregate<A: Clone + Send + 'static, R: Into<Option<A>>>(
+    pub fn aggregate<A: Clone + Send + 'static, R: Into<Option<A>> + 'static>(
         &self,
         initializer: impl Fn() -> A + Send + Sync + 'static,
         aggregator: impl Fn(&K, V, A) -> R + Send + Sync + 'static,
         materialized: impl Into<Materialized<K, A>>,
     ) -> KTable<K, A> {
-        self.add_aggregate("KSTREAM-AGGREGATE-", materialized.into(), move |key, value, old| {
-            aggregator(key, value, old.unwrap_or_else(&initializer)).into()
-        })
+        let fold = Fold::new(initializer, aggregator);
+        self.add_aggregate("KSTREAM-AGGREGATE-", materialized.into(), fold)
     }
 
     fn add_aggregate<A: Clone + Send + 'static>(
         &self,
         prefix: &str,
         materialized: Materialized<K, A>,
-        add: impl Adder<K, V, A>,
+        aggregator: impl Aggregator<K, V, A>,
     ) -> KTable<K, A> {
         let name = self.scope.next_name(prefix);
         let parent = self.aggregation_parent(&materialized.store);
         let options = self.aggregate_options(&materialized);
         let (key_serde, state) = (Arc::clone(&options.key_serde), Arc::clone(&options.state));
-        let factory = aggregate::factory(options, add);
+        let factory = aggregate::factory(options, aggregator);
         let view = View::of_key_value_store(&materialized.store);
         let store = key_value_store(materialized, &key_serde);
         let node = self.scope.add_stateful(name, parent, store, factory);

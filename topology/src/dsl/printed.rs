@@ -20,7 +20,8 @@ type Mapper<K, V> = Box<dyn Fn(&K, &V) -> String + Send + Sync>;
 /// # let builder = StreamsBuilder::new();
 /// let clicks = builder.stream::<String, i64>("clicks");
 /// clicks.print(Printed::to_stdout().with_label("clicks"));
-/// clicks.print(Printed::to_writer(std::io::stderr()).with_mapper(|page, _| page.clone()));
+/// let pages = Printed::to_writer(std::io::stderr());
+/// clicks.print(pages.with_mapper(|page: &String, _| page.clone()));
 /// ```
 pub struct Printed<K, V> {
     writer: Box<dyn Write + Send>,

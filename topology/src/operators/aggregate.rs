@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::context::{Context, Step};
 use crate::graph::node::NodeFactory;
 use crate::metrics::DropReason;
+use crate::operators::aggregator::Aggregator;
 use crate::operators::table_state::TableState;
 use crate::processor::{AnyReceiver, Outputs, Receiver};
 use crate::record::{Change, Record};
@@ -16,15 +17,6 @@ use crate::serdes::SerdeRef;
 use crate::store::key_value::KeyValueStore;
 use crate::store::table::ValueAndTimestamp;
 use crate::types::NodeId;
-
-/// Makes of the aggregate so far, if there is one, and a value the next aggregate; `None` removes
-/// the key.
-pub(crate) trait Adder<K, V, A>:
-    Fn(&K, V, Option<A>) -> Option<A> + Send + Sync + 'static
-{
-}
-
-impl<K, V, A, F: Fn(&K, V, Option<A>) -> Option<A> + Send + Sync + 'static> Adder<K, V, A> for F {}
 
 /// What an aggregation needs beside its closure.
 #[derive(Clone)]
@@ -45,28 +37,28 @@ impl<K, V, A> AggregateOptions<K, V, A> {
 struct Aggregate<K, V, A, F> {
     options: Arc<AggregateOptions<K, V, A>>,
     send_old: bool,
-    add: Arc<F>,
+    aggregator: Arc<F>,
     store: Rc<RefCell<KeyValueStore<K, A>>>,
     outputs: Outputs<K, Change<A>>,
     input: PhantomData<fn(V)>,
 }
 
 /// Builds an aggregation. Null keys and null values are dropped and counted.
-pub(crate) fn factory<K, V, A, F>(options: AggregateOptions<K, V, A>, add: F) -> NodeFactory
+pub(crate) fn factory<K, V, A, F>(options: AggregateOptions<K, V, A>, aggregator: F) -> NodeFactory
 where
     K: Hash + Eq + Clone + 'static,
     V: 'static,
     A: Clone + 'static,
-    F: Adder<K, V, A>,
+    F: Aggregator<K, V, A>,
 {
-    let (options, add) = (Arc::new(options), Arc::new(add));
+    let (options, aggregator) = (Arc::new(options), Arc::new(aggregator));
     Arc::new(move |parts| {
         AnyReceiver::new(Aggregate {
             send_old: options.state.sends_old(),
             store: parts.store(options.store()),
             outputs: parts.outputs(),
             options: Arc::clone(&options),
-            add: Arc::clone(&add),
+            aggregator: Arc::clone(&aggregator),
             input: PhantomData,
         })
     })
@@ -77,7 +69,7 @@ where
     K: Hash + Eq + Clone + 'static,
     V: 'static,
     A: Clone + 'static,
-    F: Adder<K, V, A>,
+    F: Aggregator<K, V, A>,
 {
     fn receive(&mut self, record: Record<K, V>, context: &mut Context) -> Step {
         context.enter(self.options.node);
@@ -95,11 +87,13 @@ where
             let slot = store.change(&key);
             let (old, timestamp) = match slot.take() {
                 Some(old) => (Some(old.value), timestamp.max(old.timestamp)),
-                None => (None, timestamp),
+                None => (self.aggregator.initial(), timestamp),
             };
             let old_to_send = if self.send_old { old.clone() } else { None };
             // A null is no aggregate but the lack of one: the next record is the first again.
-            let new = (self.add)(&key, value, old)
+            let new = self
+                .aggregator
+                .add(&key, value, old)
                 .filter(|new| !self.options.aggregate_serde.is_null(new));
             *slot = new.clone().map(|value| ValueAndTimestamp { value, timestamp });
             (Change::latest(old_to_send, new), timestamp)

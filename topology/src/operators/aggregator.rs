@@ -4,7 +4,8 @@ use std::marker::PhantomData;
 
 /// Makes aggregates of values.
 pub(crate) trait Aggregator<K, V, A>: Send + Sync + 'static {
-    /// What a key starts from; `None` where the first value is taken as it is.
+    /// What a key starts from; `None` where the first value is taken as it is. As in Kafka Streams
+    /// it is also the old value of the first update.
     fn initial(&self) -> Option<A>;
 
     /// The next aggregate; `None` removes the row.

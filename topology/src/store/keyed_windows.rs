@@ -306,3 +306,133 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> ManagedStore
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::KeyedWindowStore;
+    use crate::serdes::DefaultSerde;
+    use crate::store::managed::ManagedStore;
+    use crate::store::slots::{JoinSlot, Session, Slot, WindowStart};
+    use crate::store::table::ValueAndTimestamp;
+    use crate::store::window_store::{Emission, WindowStoreOptions};
+    use headwater_log_store::Timestamp;
+
+    type Store<S> = KeyedWindowStore<String, S, String>;
+
+    fn store<S: Slot>(retention_ms: i64, emission: Option<Emission>) -> Store<S> {
+        let options = WindowStoreOptions { retention_ms, operators: 1, emission };
+        let serde = String::default_serde;
+        KeyedWindowStore::new("s".to_owned(), options, serde(), serde())
+    }
+
+    fn row(value: &str, time_ms: i64) -> Option<ValueAndTimestamp<String>> {
+        let timestamp = Timestamp::from_millis(time_ms);
+        Some(ValueAndTimestamp { value: value.to_owned(), timestamp })
+    }
+
+    fn logged<S: Slot>(store: &Store<S>) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        let mut lines = Vec::new();
+        store
+            .log_changes(&mut |record| {
+                lines.push((record.key.to_vec(), record.value.map(<[u8]>::to_vec)));
+                Ok(())
+            })
+            .unwrap();
+        lines
+    }
+
+    fn values<S: Slot>(store: &Store<S>) -> Vec<String> {
+        let rows = store.visible(i64::MIN, i64::MAX).unwrap();
+        rows.into_iter().map(|(_, key, row)| format!("{key}{}", row.value)).collect()
+    }
+
+    const SEVEN: [u8; 8] = [0, 0, 0, 0, 0, 0, 0, 7];
+    const FIVE: [u8; 8] = [0, 0, 0, 0, 0, 0, 0, 5];
+
+    #[test]
+    fn each_row_is_logged_once_in_kafkas_bytes_with_its_last_value() {
+        let key = "k".to_owned();
+        let mut sessions = store::<Session>(10, None);
+        let session = Session { end_ms: 7, start_ms: 5 };
+        sessions.put(&key, session, row("a", 7));
+        sessions.put(&key, session, row("b", 7));
+        let bytes = [b"k".as_slice(), &SEVEN, &FIVE].concat();
+        assert_eq!(logged(&sessions), [(bytes.clone(), Some(b"b".to_vec()))]);
+        sessions.commit();
+        sessions.put(&key, session, None);
+        assert_eq!(logged(&sessions), [(bytes, None)]);
+        let mut sliding = store::<WindowStart>(10, None);
+        sliding.put(&key, WindowStart(5), row("a", 7));
+        let bytes = [b"k".as_slice(), &FIVE, &[0, 0, 0, 0]].concat();
+        assert_eq!(logged(&sliding), [(bytes, Some(b"a".to_vec()))]);
+    }
+
+    #[test]
+    fn the_records_of_a_join_are_numbered_from_one_and_an_abort_takes_numbers_back() {
+        let key = "k".to_owned();
+        let at_five = Timestamp::from_millis(5);
+        let mut store = store::<JoinSlot>(10, None);
+        store.add(&key, "a".to_owned(), at_five);
+        store.add(&key, "b".to_owned(), at_five);
+        let line = |number: u8, value: &[u8]| {
+            ([b"k".as_slice(), &FIVE, &[0, 0, 0, number]].concat(), Some(value.to_vec()))
+        };
+        assert_eq!(logged(&store), [line(1, b"a"), line(2, b"b")]);
+        store.abort();
+        assert_eq!(values(&store), Vec::<String>::new());
+        store.add(&key, "c".to_owned(), at_five);
+        assert_eq!(logged(&store), [line(1, b"c")]);
+    }
+
+    #[test]
+    fn an_abort_puts_rows_and_clock_back_and_queries_see_what_is_committed() {
+        let (k, q) = ("k".to_owned(), "q".to_owned());
+        let mut store = store::<WindowStart>(10, None);
+        store.put(&k, WindowStart(0), row("a", 1));
+        store.put(&q, WindowStart(0), row("b", 1));
+        store.commit();
+        store.put(&k, WindowStart(0), row("c", 2));
+        store.put(&q, WindowStart(0), None);
+        store.put(&q, WindowStart(5), row("d", 5));
+        let committed = store.committed(None, i64::MIN, i64::MAX).unwrap();
+        let committed: Vec<_> = committed.into_iter().map(|(_, _, row)| row.value).collect();
+        assert_eq!(committed, ["a", "b"]);
+        assert_eq!(values(&store), ["kc", "qd"]);
+        // A row so late in time that the others would be hidden by it.
+        store.put(&k, WindowStart(90), row("e", 90));
+        assert_eq!(values(&store), ["ke"]);
+        store.abort();
+        assert_eq!(values(&store), ["ka", "qb"]);
+        assert_eq!(store.dirty_len(), 0);
+    }
+
+    #[test]
+    fn rows_are_hidden_by_the_stores_own_clock_and_gone_with_the_next_commit() {
+        let key = "k".to_owned();
+        let mut store = store::<Session>(10, None);
+        for (end_ms, value) in [(0, "a"), (10, "b")] {
+            store.put(&key, Session { end_ms, start_ms: 0 }, row(value, end_ms));
+        }
+        assert_eq!(values(&store), ["kb"]);
+        assert_eq!(store.get(&key, Session { end_ms: 0, start_ms: 0 }), None);
+        store.commit();
+        assert_eq!(store.rows.get(&key).map(std::collections::BTreeMap::len), Some(1));
+    }
+
+    #[test]
+    fn windows_that_were_not_emitted_are_kept_if_the_store_is_to() {
+        let key = "k".to_owned();
+        for keeps_windows in [true, false] {
+            let emission = Emission { span_ms: 1, extra_ms: 0, keeps_windows };
+            let mut store = store::<Session>(10, Some(emission));
+            store.put(&key, Session { end_ms: 0, start_ms: 0 }, row("a", 0));
+            store.put(&key, Session { end_ms: 90, start_ms: 90 }, row("b", 90));
+            store.commit();
+            let found = values(&store);
+            assert_eq!(found.len(), if keeps_windows { 2 } else { 1 }, "{found:?}");
+            store.set_emitted(1);
+            store.commit();
+            assert_eq!(values(&store), ["kb"]);
+        }
+    }
+}

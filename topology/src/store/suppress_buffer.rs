@@ -289,3 +289,90 @@ impl<K: Clone + 'static, V: Clone + 'static> ManagedStore for SuppressBuffer<K, 
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::SuppressBuffer;
+    use crate::record::{Change, Headers, Record};
+    use crate::serdes::DefaultSerde;
+    use crate::store::managed::ManagedStore;
+    use headwater_log_store::Timestamp;
+
+    type Buffer = SuppressBuffer<String, String>;
+
+    fn buffer() -> Buffer {
+        let serde = String::default_serde;
+        SuppressBuffer::new("s".to_owned(), true, serde(), serde())
+    }
+
+    fn update(
+        key: &str,
+        old: Option<&str>,
+        new: &str,
+        time_ms: i64,
+    ) -> Record<String, Change<String>> {
+        Record {
+            key: key.to_owned(),
+            value: Change::latest(old.map(str::to_owned), Some(new.to_owned())),
+            timestamp: Timestamp::from_millis(time_ms),
+            headers: Headers::none(),
+        }
+    }
+
+    #[test]
+    fn a_later_update_takes_the_place_of_the_first_and_leaves_what_was_sent_before() {
+        let mut buffer = buffer();
+        let key = "k".to_owned();
+        buffer.put(5, update("k", Some("0"), "1", 5)).unwrap();
+        buffer.put(9, update("k", Some("1"), "2", 9)).unwrap();
+        assert_eq!(buffer.len(), 1);
+        assert_eq!(buffer.prior(&key), Some(Some(&"0".to_owned())));
+        assert_eq!(buffer.prior(&"q".to_owned()), None);
+        assert_eq!(buffer.take_first(4), None);
+        assert_eq!(buffer.take_first(5), Some(update("k", Some("1"), "2", 9)));
+        assert_eq!((buffer.len(), buffer.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn an_abort_puts_updates_times_and_bytes_back() {
+        let mut buffer = buffer();
+        buffer.put(5, update("k", None, "1", 5)).unwrap();
+        buffer.commit();
+        let bytes = buffer.bytes();
+        buffer.observe(Timestamp::from_millis(50));
+        buffer.put(9, update("k", None, "a longer value", 9)).unwrap();
+        buffer.put(9, update("q", None, "1", 9)).unwrap();
+        assert_eq!(buffer.take_first(9), Some(update("k", None, "a longer value", 9)));
+        buffer.put(20, update("k", None, "again", 20)).unwrap();
+        buffer.abort();
+        assert_eq!((buffer.len(), buffer.bytes()), (1, bytes));
+        assert_eq!(buffer.observe(Timestamp::from_millis(1)), 1);
+        assert_eq!(buffer.take_first(5), Some(update("k", None, "1", 5)));
+    }
+
+    #[test]
+    fn a_key_is_logged_once_and_as_it_is_at_the_end() {
+        let mut buffer = buffer();
+        buffer.put(5, update("k", None, "1", 5)).unwrap();
+        buffer.put(6, update("q", None, "1", 6)).unwrap();
+        buffer.take_first(5);
+        buffer.put(8, update("k", Some("1"), "2", 8)).unwrap();
+        buffer.take_first(6);
+        let mut lines = Vec::new();
+        buffer
+            .log_changes(&mut |record| {
+                lines.push((record.key.to_vec(), record.value.map(<[u8]>::to_vec)));
+                Ok(())
+            })
+            .unwrap();
+        let k = [
+            &[1][..],
+            &[0, 0, 0, 0, 0, 0, 0, 8],
+            &[0, 0, 0, 0, 0, 0, 0, 8],
+            &[0, 0, 0, 1, b'1'],
+            &[0, 0, 0, 1, b'1'],
+            &[0, 0, 0, 1, b'2'],
+        ];
+        assert_eq!(lines, [(b"k".to_vec(), Some(k.concat())), (b"q".to_vec(), None)]);
+    }
+}
