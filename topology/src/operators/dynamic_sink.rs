@@ -63,6 +63,6 @@ where
                 Err(reason) => return context.fail(FailureKind::Processing, reason),
             },
         };
-        context.send_typed(target, (&*self.key_serde, &*self.value_serde), &record)
+        context.send_typed(target, (&*self.key_serde, &*self.value_serde), &record, None)
     }
 }
