@@ -14,18 +14,21 @@ pub enum DropReason {
     Late,
     /// The answer of a foreign-key join is about a row that has changed since.
     Stale,
+    /// The record repeats one that `KStream::deduplicate` has let through.
+    Duplicate,
     /// A handler skipped the record, or made it a dead letter.
     Failed,
 }
 
 impl DropReason {
     /// All reasons, in the order of the counters.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::NullKey,
         Self::NullValue,
         Self::InvalidTimestamp,
         Self::Late,
         Self::Stale,
+        Self::Duplicate,
         Self::Failed,
     ];
 }

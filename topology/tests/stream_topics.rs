@@ -1,5 +1,5 @@
 //! `split`, `repartition`, sinks that choose their topic, and `print`: what Kafka Streams 4.3.1 gives
-//! for the same records.
+//! for the same records; and `deduplicate`, which it does not have.
 #![allow(clippy::unwrap_used, reason = "the helpers of a test fail it by panicking")]
 
 #[path = "script/runner.rs"]
@@ -7,11 +7,12 @@ mod runner;
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use headwater_log_store::NewTopic;
 use headwater_topology::{
-    Branched, BuildError, Error, Headers, Printed, Produced, Repartitioned, StreamsBuilder,
-    StreamsConfig, TestRecord, TopologyTestDriver,
+    Branched, BuildError, DropReason, Error, Headers, Printed, Produced, Repartitioned,
+    StreamsBuilder, StreamsConfig, TestRecord, TopologyTestDriver,
 };
 use runner::{build_error, check, check_compat};
 
@@ -191,4 +192,39 @@ fn records_are_printed_line_by_line_with_a_label() {
     driver.input_topic::<Text, i64>("S").pipe_input_at(Some("k".to_owned()), 7, 1).unwrap();
     let text = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
     assert_eq!(text, "[KSTREAM-PRINTER-0000000001]: Some(\"k\"), 7\n[l]: 7\n");
+}
+
+#[test]
+fn repeated_records_of_a_key_are_dropped_for_a_time_from_the_one_that_was_let_through() {
+    let build = |builder: &StreamsBuilder| {
+        let stream = builder.stream::<Text, Text>("S");
+        stream.deduplicate(Duration::from_millis(10), "seen").to("out");
+    };
+    check(
+        build,
+        "
+        S k a 20 => k a 20
+        S k b 30
+        S q a 25 => q a 25
+        S ~ a 25
+        S k ~ 31 => k ~ 31
+        S p a 22 => p a 22       # out of order, but in time
+        S p b 33 => p b 33
+        S p c 23                 # in time by the millisecond, and a duplicate
+        S z late 22              # nobody knows
+        restart
+        S k c 41
+        S k d 42 => k d 42",
+    );
+    let builder = StreamsBuilder::new();
+    build(&builder);
+    let driver = TopologyTestDriver::new(&builder.build().unwrap()).unwrap();
+    let input = driver.input_topic::<Text, Text>("S");
+    let k = || Some("k".to_owned());
+    for (key, time) in [(k(), 20), (k(), 21), (None, 22), (k(), 9), (k(), 40)] {
+        input.pipe_input_at(key, None, time).unwrap();
+    }
+    let metrics = driver.metrics().unwrap();
+    let dropped = [DropReason::Duplicate, DropReason::NullKey, DropReason::Late];
+    assert_eq!(dropped.map(|reason| metrics.dropped(reason)), [1, 1, 1]);
 }

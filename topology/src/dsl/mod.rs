@@ -20,6 +20,7 @@ pub(crate) mod session_windowed;
 pub(crate) mod stream;
 pub(crate) mod branched;
 pub(crate) mod printed;
+pub(crate) mod deduplicate;
 pub(crate) mod repartitioned;
 pub(crate) mod stream_joined;
 pub(crate) mod suppressed;

@@ -29,3 +29,4 @@ pub(crate) mod session_aggregate;
 pub(crate) mod sliding_aggregate;
 pub(crate) mod stream_join;
 pub(crate) mod suppress;
+pub(crate) mod deduplicate;

@@ -119,20 +119,20 @@ where
         let Windowing { windows, operator, .. } = self.windowing;
         let observed_ms = self.store.borrow_mut().observe(operator, timestamp);
         let close_ms = observed_ms.saturating_sub(windows.grace_ms());
-        // The last window takes the value, those before it get clones.
+        // The last window takes key and value, those before it get clones.
         let mut matching = windows.windows_for(timestamp).peekable();
-        let mut value = Some(value);
+        let mut pair = Some((key, value));
         while let Some(window) = matching.next() {
-            let value = if matching.peek().is_some() { value.clone() } else { value.take() };
-            let Some(value) = value else { break };
             if window.end_ms <= close_ms {
                 context.drop_record(DropReason::Late);
-            } else {
-                let key = Windowed { key: key.clone(), window };
-                let headers = headers.clone();
-                self.update(Record { key, value, timestamp, headers }, context)?;
-                context.enter(self.options.node);
+                continue;
             }
+            let taken = if matching.peek().is_some() { pair.clone() } else { pair.take() };
+            let Some((key, value)) = taken else { break };
+            let key = Windowed { key, window };
+            let headers = headers.clone();
+            self.update(Record { key, value, timestamp, headers }, context)?;
+            context.enter(self.options.node);
         }
         match self.windowing.emit {
             EmitStrategy::OnWindowUpdate => Ok(()),

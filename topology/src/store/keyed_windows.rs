@@ -67,6 +67,11 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
         self.times.advance(operator, timestamp.as_millis())
     }
 
+    /// An operator's stream time.
+    pub(crate) fn observed_ms(&self, operator: usize) -> Option<i64> {
+        self.times.get(operator)
+    }
+
     /// The close time of the last emission.
     pub(crate) fn emitted_ms(&self) -> Option<i64> {
         self.times.get(self.options.operators)

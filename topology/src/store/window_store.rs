@@ -309,3 +309,61 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for Window
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Emission, WindowStore, WindowStoreOptions};
+    use crate::serdes::DefaultSerde;
+    use crate::store::managed::ManagedStore;
+    use crate::store::table::ValueAndTimestamp;
+    use headwater_log_store::Timestamp;
+
+    fn store(emission: Option<Emission>) -> WindowStore<String, i64> {
+        let options = WindowStoreOptions { retention_ms: 10, operators: 1, emission };
+        let (keys, values) = (String::default_serde(), i64::default_serde());
+        WindowStore::new("s".to_owned(), options, keys, values)
+    }
+
+    fn put(store: &mut WindowStore<String, i64>, start_ms: i64, value: i64) {
+        let timestamp = Timestamp::from_millis(start_ms);
+        let slot = store.change(&"k".to_owned(), start_ms);
+        *slot = Some(ValueAndTimestamp { value, timestamp });
+    }
+
+    fn visible(store: &WindowStore<String, i64>) -> Vec<i64> {
+        let rows = store.visible(i64::MIN, i64::MAX).unwrap();
+        rows.into_iter().map(|(_, _, row)| row.value).collect()
+    }
+
+    #[test]
+    fn windows_are_hidden_by_the_stores_own_clock_and_an_abort_puts_it_back() {
+        let mut store = store(None);
+        put(&mut store, 0, 1);
+        store.commit();
+        put(&mut store, 10, 2);
+        assert_eq!(visible(&store), [2]);
+        assert_eq!(store.get(&"k".to_owned(), 0), None);
+        assert_eq!(*store.change(&"k".to_owned(), 0), None, "hidden before the commit as after it");
+        store.abort();
+        assert_eq!(visible(&store), [1]);
+        assert_eq!(store.dirty_len(), 0);
+    }
+
+    #[test]
+    fn the_close_time_of_an_emission_is_committed_and_taken_back_with_the_windows() {
+        let emission = Emission { span_ms: 10, extra_ms: 1, keeps_windows: true };
+        let mut store = store(Some(emission));
+        put(&mut store, 0, 1);
+        put(&mut store, 50, 2);
+        store.commit();
+        assert_eq!(visible(&store), [1, 2], "not emitted, so kept");
+        store.set_emitted(10);
+        assert_eq!((visible(&store), store.emitted_ms()), (vec![2], Some(10)));
+        store.abort();
+        assert_eq!((visible(&store), store.emitted_ms()), (vec![1, 2], None));
+        store.set_emitted(10);
+        assert_eq!(store.dirty_len(), 1, "the time is logged");
+        store.commit();
+        assert_eq!(store.windows.len(), 1);
+    }
+}
