@@ -78,7 +78,13 @@ impl StreamsBuilder {
         V: Clone + Send + 'static,
     {
         let scope = &self.scope;
-        let TableOptions { consumed, materialized } = options.into();
+        let TableOptions { consumed, materialized, history_ms } = options.into();
+        if history_ms.is_some() {
+            scope.refuse(BuildError::InvalidOption {
+                what: format!("global table {topic}"),
+                reason: "global tables keep no versions".to_owned(),
+            });
+        }
         if materialized.is_none() {
             scope.next_name(&format!("{topic}-STATE-STORE-"));
         }

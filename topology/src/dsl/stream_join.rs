@@ -27,7 +27,8 @@ where
     ///
     /// Only the stream triggers: a later update of the table changes no result. The result has
     /// the time and the headers of the stream's record; late records are joined like any other,
-    /// with the row of now. Null keys and null values are dropped and counted. A stream whose key
+    /// with the row of now. Only a versioned table, see [`Materialized::versioned`], is asked for
+    /// the row that the key had at the time of the record. Null keys and null values are dropped and counted. A stream whose key
     /// was changed goes through a repartition topic, which takes its name from [`Joined`] or from
     /// the node above if that was [`named`](Self::named).
     ///
@@ -144,7 +145,7 @@ where
                 if key_serde.is_null(&record.key) {
                     return Lookup::NullKey;
                 }
-                Lookup::Row(rows.get(&record.key).map(|row| row.value))
+                Lookup::Row(rows.get_as_of(&record.key, record.timestamp).map(|row| row.value))
             },
             join,
         );

@@ -97,6 +97,12 @@ where
         value_serde: SerdeRef<V>,
     ) -> Self {
         let scope = &self.scope;
+        if self.table.is_versioned() {
+            scope.refuse(BuildError::InvalidOption {
+                what: format!("suppression {name}"),
+                reason: "the updates of a versioned table cannot be held back".to_owned(),
+            });
+        }
         let Suppressed { buffer, wait_ms, .. } = suppressed;
         let closing = scope.closing_above(self.node);
         let wait_ms = match (wait_ms, closing) {

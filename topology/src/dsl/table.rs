@@ -4,7 +4,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::dsl::handles::{KStream, KTable};
-use crate::dsl::materialize::key_value_store;
+use crate::dsl::materialize::{key_value_store, versioned_store};
 use crate::dsl::options::Materialized;
 use crate::dsl::table_node::{Above, TableNode};
 use crate::error::BuildError;
@@ -28,6 +28,10 @@ where
 {
     fn send_old(&self, force: bool) -> bool {
         self.above.table.send_old(force)
+    }
+
+    fn is_versioned(&self) -> bool {
+        self.above.table.is_versioned()
     }
 
     fn view(&self) -> View<K, V2> {
@@ -117,7 +121,7 @@ where
             state.send_old();
         }
         let node = self.scope.add_processor("KTABLE-FILTER-", &[self.node], |node| {
-            table_filter::factory(node, Arc::clone(&state), predicate)
+            table_filter::factory(node, Arc::clone(&state), self.table.is_versioned(), predicate)
         });
         let above = Mapped { above: self.clone(), map };
         let table = TableNode::through(state, self.key_serde(), above);
@@ -217,6 +221,15 @@ where
         mapper: impl Fn(&K, &Option<V>) -> K2 + Send + Sync + 'static,
     ) -> KStream<K2, Option<V>> {
         self.to_stream().select_key(mapper)
+    }
+
+    /// Keeps the rows of a new table with their versions.
+    pub(crate) fn versioned(self, materialized: Materialized<K, V>, history_ms: i64) -> Self {
+        self.table.state.set_store(materialized.store.clone());
+        self.table.state.set_versioned();
+        let definition = versioned_store(materialized, history_ms, &self.table.key_serde);
+        self.scope.add_store_of(self.node, definition);
+        self
     }
 
     pub(crate) fn key_serde(&self) -> SerdeRef<K> {

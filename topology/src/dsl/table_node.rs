@@ -16,6 +16,11 @@ pub(crate) trait Above<K, V> {
 
     /// The table's rows through them.
     fn view(&self) -> View<K, V>;
+
+    /// Whether they keep versions. Default = no.
+    fn is_versioned(&self) -> bool {
+        false
+    }
 }
 
 /// The node of a table.
@@ -55,6 +60,15 @@ impl<K, V> TableNode<K, V> {
         Self { parts, ..self }
     }
 
+    /// Whether its rows are those of a versioned table.
+    pub(crate) fn is_versioned(&self) -> bool {
+        match &self.rows {
+            TableRows::Kept(_) => false,
+            TableRows::Through(_) if self.state.store().is_some() => self.state.is_versioned(),
+            TableRows::Through(above) => above.is_versioned(),
+        }
+    }
+
     /// Asks the table to send old values with the new ones. Only with `force` does a table from a
     /// topic get a store for that. Returns whether it sends them.
     pub(crate) fn send_old(&self, force: bool) -> bool {
@@ -78,6 +92,9 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> TableNode<K, V> {
     pub(crate) fn view(&self) -> View<K, V> {
         match (&self.rows, self.state.store()) {
             (TableRows::Kept(view), _) => view.clone(),
+            (TableRows::Through(_), Some(store)) if self.state.is_versioned() => {
+                View::of_versioned_store(store)
+            }
             (TableRows::Through(_), Some(store)) => View::of_key_value_store(store),
             (TableRows::Through(above), None) => above.view(),
         }

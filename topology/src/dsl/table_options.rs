@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::dsl::options::{Consumed, Materialized};
+use crate::dsl::options::{Consumed, Materialized, VersionedMaterialized};
 use crate::serdes::DefaultSerde;
 
 /// How a topic is read as a table: [`Consumed`], [`Materialized`] (the name of the store is the
@@ -20,17 +20,19 @@ use crate::serdes::DefaultSerde;
 pub struct TableOptions<K, V> {
     pub(crate) consumed: Consumed<K, V>,
     pub(crate) materialized: Option<Materialized<K, V>>,
+    /// How far back versions go, if they are kept.
+    pub(crate) history_ms: Option<i64>,
 }
 
 impl<K, V> From<Consumed<K, V>> for TableOptions<K, V> {
     fn from(consumed: Consumed<K, V>) -> Self {
-        Self { consumed, materialized: None }
+        Self { consumed, materialized: None, history_ms: None }
     }
 }
 
 impl<K: DefaultSerde, V: DefaultSerde> From<Materialized<K, V>> for TableOptions<K, V> {
     fn from(materialized: Materialized<K, V>) -> Self {
-        Self { consumed: Consumed::new(), materialized: Some(materialized) }
+        (Consumed::new(), materialized).into()
     }
 }
 
@@ -48,7 +50,20 @@ impl<K: DefaultSerde, V: DefaultSerde> From<String> for TableOptions<K, V> {
 
 impl<K, V, M: Into<Materialized<K, V>>> From<(Consumed<K, V>, M)> for TableOptions<K, V> {
     fn from((consumed, materialized): (Consumed<K, V>, M)) -> Self {
-        Self { consumed, materialized: Some(materialized.into()) }
+        Self { consumed, materialized: Some(materialized.into()), history_ms: None }
+    }
+}
+
+impl<K: DefaultSerde, V: DefaultSerde> From<VersionedMaterialized<K, V>> for TableOptions<K, V> {
+    fn from(versioned: VersionedMaterialized<K, V>) -> Self {
+        (Consumed::new(), versioned).into()
+    }
+}
+
+impl<K, V> From<(Consumed<K, V>, VersionedMaterialized<K, V>)> for TableOptions<K, V> {
+    fn from((consumed, versioned): (Consumed<K, V>, VersionedMaterialized<K, V>)) -> Self {
+        let VersionedMaterialized { materialized, history_ms } = versioned;
+        Self { consumed, materialized: Some(materialized), history_ms: Some(history_ms) }
     }
 }
 
@@ -57,6 +72,7 @@ impl<K, V> fmt::Debug for TableOptions<K, V> {
         f.debug_struct("TableOptions")
             .field("consumed", &self.consumed)
             .field("materialized", &self.materialized)
+            .field("history_ms", &self.history_ms)
             .finish()
     }
 }

@@ -105,7 +105,7 @@ impl StreamsBuilder {
         K: Hash + Eq + Clone + Send + 'static,
         V: Clone + Send + 'static,
     {
-        let TableOptions { consumed, materialized } = options.into();
+        let TableOptions { consumed, materialized, history_ms } = options.into();
         let store = format!("{topic}-STATE-STORE");
         if materialized.is_none() {
             // Kafka Streams uses up a number for the name of a store that may never be.
@@ -143,9 +143,10 @@ impl StreamsBuilder {
         };
         let table =
             KTable::new(self.scope.clone(), node, TableNode::through(state, serdes.key, above));
-        match materialized {
-            Some(materialized) => table.materialized(materialized),
-            None => table,
+        match (materialized, history_ms) {
+            (Some(materialized), Some(history_ms)) => table.versioned(materialized, history_ms),
+            (Some(materialized), None) => table.materialized(materialized),
+            (None, _) => table,
         }
     }
 }

@@ -64,6 +64,7 @@ pub(crate) struct Node {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StoreKind {
     KeyValue,
+    Versioned { history_ms: i64 },
     Window { retention_ms: i64 },
 }
 

@@ -13,6 +13,8 @@ use crate::types::NodeId;
 struct TableFilter<K, V, F> {
     node: NodeId,
     predicate: Arc<F>,
+    /// Whether the table above keeps versions: its records out of order are told on in any case.
+    above_versioned: bool,
     send_old: bool,
     rows: Option<Rows<K, V>>,
     outputs: Outputs<K, Change<V>>,
@@ -23,6 +25,7 @@ struct TableFilter<K, V, F> {
 pub(crate) fn factory<K, V, F>(
     node: NodeId,
     state: Arc<TableState>,
+    above_versioned: bool,
     predicate: Arc<F>,
 ) -> NodeFactory
 where
@@ -34,6 +37,7 @@ where
         AnyReceiver::new(TableFilter {
             node,
             predicate: Arc::clone(&predicate),
+            above_versioned,
             send_old: state.sends_old(),
             rows: state.open(parts),
             outputs: parts.outputs(),
@@ -56,9 +60,14 @@ where
                 Some(rows) => rows.get(key),
                 None => change.old.filter(passed),
             };
-            Change { old, new: change.new.filter(passed), is_latest: change.is_latest }
+            Change {
+                old,
+                new: change.new.filter(passed),
+                is_latest: self.rows.is_some() || change.is_latest,
+            }
         });
-        if self.send_old && record.value.old.is_none() && record.value.new.is_none() {
+        let known = self.send_old && !self.above_versioned;
+        if known && record.value.old.is_none() && record.value.new.is_none() {
             return Ok(());
         }
         if let Some(rows) = &self.rows {

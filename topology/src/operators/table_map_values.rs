@@ -59,7 +59,7 @@ where
                 Some(rows) => rows.get(key),
                 None => (self.mapper)(key, change.old),
             };
-            Change { old, new, is_latest: change.is_latest }
+            Change { old, new, is_latest: self.rows.is_some() || change.is_latest }
         });
         if let Some(rows) = &self.rows {
             rows.put(&record.key, record.value.new.as_ref(), record.timestamp);

@@ -11,6 +11,7 @@ use crate::operators::table_state::{Rows, TableState};
 use crate::processor::{AnyReceiver, Outputs, Receiver};
 use crate::record::{Change, Record};
 use crate::serdes::SerdeRef;
+use crate::store::versioned::Put;
 use crate::types::NodeId;
 
 struct TableSource<K, V, I> {
@@ -59,13 +60,20 @@ where
             return Ok(());
         }
         let record = record.with_value(|_, value| value.into());
-        let mut old = None;
+        let (mut old, mut is_latest) = (None, true);
         if let Some(rows) = &self.rows {
             if self.send_old {
                 old = rows.get(&record.key);
             }
-            rows.put(&record.key, record.value.as_ref(), record.timestamp);
+            match rows.put(&record.key, record.value.as_ref(), record.timestamp) {
+                Put::Latest => {}
+                Put::OutOfOrder => is_latest = false,
+                Put::TooOld => {
+                    context.drop_record(DropReason::Late);
+                    return Ok(());
+                }
+            }
         }
-        self.outputs.forward(record.with_value(|_, new| Change::latest(old, new)), context)
+        self.outputs.forward(record.with_value(|_, new| Change { old, new, is_latest }), context)
     }
 }

@@ -12,6 +12,7 @@ use crate::store::key_value::KeyValueStore;
 use crate::store::keyed_windows::KeyedWindowStore;
 use crate::store::slots::{Session, WindowStart};
 use crate::store::table::{Isolation, ValueAndTimestamp};
+use crate::store::versioned::VersionedStore;
 use crate::store::window_store::WindowStore;
 use crate::window::windowed::{SessionWindow, Windowed};
 
@@ -19,6 +20,11 @@ use crate::window::windowed::{SessionWindow, Windowed};
 pub(crate) trait ValueGetter<K, V> {
     /// The row of a key.
     fn get(&self, key: &K) -> Option<ValueAndTimestamp<V>>;
+
+    /// The row that a key had at that time; of a table without versions, that of now.
+    fn get_as_of(&self, key: &K, _time: Timestamp) -> Option<ValueAndTimestamp<V>> {
+        self.get(key)
+    }
 }
 
 /// Builds a getter for a task.
@@ -58,6 +64,15 @@ impl<K, V> View<K, V> {
 }
 
 impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> View<K, V> {
+    /// The rows of a versioned store.
+    pub(crate) fn of_versioned_store(store: &str) -> Self {
+        let name = store.to_owned();
+        Self::new(vec![name.clone()], move |parts| {
+            let store: Rc<RefCell<VersionedStore<K, V>>> = parts.store(&name);
+            Box::new(store)
+        })
+    }
+
     /// The rows of a key-value store.
     pub(crate) fn of_key_value_store(store: &str) -> Self {
         let name = store.to_owned();
@@ -151,9 +166,34 @@ struct Mapped<K, V, F> {
     map: Arc<F>,
 }
 
+impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ValueGetter<K, V>
+    for Rc<RefCell<VersionedStore<K, V>>>
+{
+    fn get(&self, key: &K) -> Option<ValueAndTimestamp<V>> {
+        self.borrow().get(key)
+    }
+
+    fn get_as_of(&self, key: &K, time: Timestamp) -> Option<ValueAndTimestamp<V>> {
+        self.borrow().get_as_of(key, time)
+    }
+}
+
 impl<K, V, V2, F: Fn(&K, Option<V>) -> Option<V2>> ValueGetter<K, V2> for Mapped<K, V, F> {
     fn get(&self, key: &K) -> Option<ValueAndTimestamp<V2>> {
-        let (value, timestamp) = match self.above.get(key) {
+        self.map(key, self.above.get(key))
+    }
+
+    fn get_as_of(&self, key: &K, time: Timestamp) -> Option<ValueAndTimestamp<V2>> {
+        self.map(key, self.above.get_as_of(key, time))
+    }
+}
+
+impl<K, V, F> Mapped<K, V, F> {
+    fn map<V2>(&self, key: &K, row: Option<ValueAndTimestamp<V>>) -> Option<ValueAndTimestamp<V2>>
+    where
+        F: Fn(&K, Option<V>) -> Option<V2>,
+    {
+        let (value, timestamp) = match row {
             Some(row) => (Some(row.value), row.timestamp),
             // A row that is made of nothing is older than every record.
             None => (None, Timestamp::from_millis(-1)),

@@ -210,6 +210,9 @@ fn repartition_topic(name: &str, partitions: u32) -> NewTopic {
         .config("segment.bytes", "52428800")
 }
 
+/// What Kafka Streams adds to the history of a versioned store.
+const DAY_MS: i64 = 86_400_000;
+
 fn changelog_topic(
     name: &str,
     partitions: u32,
@@ -220,6 +223,10 @@ fn changelog_topic(
     let topic = NewTopic::new(name).partitions(partitions).config("segment.bytes", "16777216");
     match kind {
         StoreKind::KeyValue => topic.config("cleanup.policy", "compact"),
+        // Older versions of a key stay readable as long as the store goes back.
+        StoreKind::Versioned { history_ms } => topic
+            .config("cleanup.policy", "compact")
+            .config("min.compaction.lag.ms", history_ms.saturating_add(DAY_MS).to_string()),
         StoreKind::Window { retention_ms } => {
             let kept_ms =
                 retention_ms.saturating_add(config.window_changelog_additional_retention_ms);

@@ -3,6 +3,7 @@ pub(crate) mod managed;
 pub(crate) mod stream_times;
 pub(crate) mod table;
 pub(crate) mod key_value;
+pub(crate) mod versioned;
 pub(crate) mod bytes_store;
 pub(crate) mod window_store;
 pub(crate) mod slots;

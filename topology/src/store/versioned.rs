@@ -1,0 +1,253 @@
+//! The versioned key-value store in memory: the rows of each key with the times from which on they
+//! were valid.
+
+use std::any::Any;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+
+use headwater_log_store::{RecordView, Timestamp};
+
+use crate::error::{BoxError, Error, Result};
+use crate::serdes::SerdeRef;
+use crate::store::managed::{ChangelogRecord, ChangelogWriter, ManagedStore};
+use crate::store::table::ValueAndTimestamp;
+
+/// What has become of a record that was put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Put {
+    /// It is older than the history goes back.
+    TooOld,
+    /// It is the newest of its key.
+    Latest,
+    /// There is a newer one.
+    OutOfOrder,
+}
+
+/// The versions of a key by the time from which on they are valid; `None` is a removed row.
+type Versions<V> = BTreeMap<Timestamp, Option<V>>;
+
+/// Typed values by key and time.
+///
+/// The store has a clock of its own, the latest time that was put into it. A version is kept until
+/// the one that follows it has come `history` before that; older records are refused.
+pub(crate) struct VersionedStore<K, V> {
+    name: String,
+    history_ms: i64,
+    rows: HashMap<K, Versions<V>>,
+    observed: Option<Timestamp>,
+    observed_committed: Option<Timestamp>,
+    /// Every put since the last commit, as the changelog will have them.
+    log: Vec<(K, Option<V>, Timestamp)>,
+    /// The committed versions of each key that was changed since the last commit.
+    dirty: HashMap<K, Option<Versions<V>>>,
+    key_serde: SerdeRef<K>,
+    value_serde: SerdeRef<V>,
+}
+
+impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> VersionedStore<K, V> {
+    pub(crate) fn new(
+        name: String,
+        history_ms: i64,
+        key_serde: SerdeRef<K>,
+        value_serde: SerdeRef<V>,
+    ) -> Self {
+        Self {
+            name,
+            history_ms,
+            rows: HashMap::new(),
+            observed: None,
+            observed_committed: None,
+            log: Vec::new(),
+            dirty: HashMap::new(),
+            key_serde,
+            value_serde,
+        }
+    }
+
+    /// Sets or removes the row of a key from that time on. Records that are too old are logged all
+    /// the same, as in Kafka Streams.
+    pub(crate) fn put(&mut self, key: &K, value: Option<V>, timestamp: Timestamp) -> Put {
+        self.log.push((key.clone(), value.clone(), timestamp));
+        if !self.dirty.contains_key(key) {
+            self.dirty.insert(key.clone(), self.rows.get(key).cloned());
+        }
+        self.apply(key, value, timestamp)
+    }
+
+    fn apply(&mut self, key: &K, value: Option<V>, timestamp: Timestamp) -> Put {
+        let oldest_ms = self.oldest_ms(timestamp);
+        if timestamp.as_millis() < oldest_ms {
+            return Put::TooOld;
+        }
+        self.observed = self.observed.max(Some(timestamp));
+        let versions = self.rows.entry(key.clone()).or_default();
+        versions.insert(timestamp, value);
+        let latest = versions.last_key_value().is_some_and(|(last, _)| *last == timestamp);
+        // What was valid up to the oldest time that can be asked for stays.
+        let from = versions.range(..=Timestamp::from_millis(oldest_ms)).next_back();
+        if let Some(from) = from.map(|(from, _)| *from) {
+            *versions = versions.split_off(&from);
+        }
+        if latest { Put::Latest } else { Put::OutOfOrder }
+    }
+
+    fn oldest_ms(&self, timestamp: Timestamp) -> i64 {
+        let observed = self.observed.map_or(timestamp, |observed| observed.max(timestamp));
+        observed.as_millis().saturating_sub(self.history_ms)
+    }
+
+    /// The newest row of a key.
+    pub(crate) fn get(&self, key: &K) -> Option<ValueAndTimestamp<V>> {
+        let (timestamp, value) = self.rows.get(key)?.last_key_value()?;
+        Some(ValueAndTimestamp { value: value.clone()?, timestamp: *timestamp })
+    }
+
+    /// The row that a key had at that time; none from before the history, but for a newest row.
+    pub(crate) fn get_as_of(&self, key: &K, time: Timestamp) -> Option<ValueAndTimestamp<V>> {
+        let versions = self.rows.get(key)?;
+        let (timestamp, value) = versions.range(..=time).next_back()?;
+        let is_latest = versions.last_key_value().is_some_and(|(last, _)| last == timestamp);
+        if !is_latest && time.as_millis() < self.oldest_ms(time) {
+            return None;
+        }
+        Some(ValueAndTimestamp { value: value.clone()?, timestamp: *timestamp })
+    }
+}
+
+impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for VersionedStore<K, V> {
+    fn dirty_len(&self) -> usize {
+        self.log.len()
+    }
+
+    fn log_changes(&self, write: &mut ChangelogWriter<'_>) -> Result<()> {
+        let (mut key_bytes, mut value_bytes) = (Vec::new(), Vec::new());
+        let serde_error = |what: &str, reason: &BoxError| Error::Serde {
+            what: format!("a {what} of store {}", self.name),
+            reason: reason.to_string(),
+        };
+        for (key, value, timestamp) in &self.log {
+            key_bytes.clear();
+            value_bytes.clear();
+            self.key_serde
+                .serialize(key, &mut key_bytes)
+                .map_err(|reason| serde_error("key", &reason))?;
+            if let Some(value) = value {
+                self.value_serde
+                    .serialize(value, &mut value_bytes)
+                    .map_err(|reason| serde_error("value", &reason))?;
+            }
+            write(ChangelogRecord {
+                key: &key_bytes,
+                value: value.as_ref().map(|_| value_bytes.as_slice()),
+                timestamp: Some(*timestamp),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self) {
+        let Self { rows, dirty, .. } = self;
+        for key in dirty.keys() {
+            let removed = |versions: &Versions<V>| {
+                versions.len() == 1 && versions.values().all(Option::is_none)
+            };
+            let oldest_ms = self
+                .observed
+                .map_or(i64::MIN, |observed| observed.as_millis().saturating_sub(self.history_ms));
+            let is_over = |versions: &Versions<V>| {
+                versions.last_key_value().is_none_or(|(last, _)| last.as_millis() < oldest_ms)
+            };
+            if rows.get(key).is_some_and(|versions| {
+                versions.is_empty() || (removed(versions) && is_over(versions))
+            }) {
+                rows.remove(key);
+            }
+        }
+        self.dirty.clear();
+        self.log.clear();
+        self.observed_committed = self.observed;
+    }
+
+    fn abort(&mut self) {
+        for (key, committed) in self.dirty.drain() {
+            match committed {
+                Some(versions) => self.rows.insert(key, versions),
+                None => self.rows.remove(&key),
+            };
+        }
+        self.log.clear();
+        self.observed = self.observed_committed;
+    }
+
+    fn restore(&mut self, record: &RecordView<'_>) -> Result<(), BoxError> {
+        let key = self.key_serde.deserialize(record.key.ok_or("its key is null")?)?;
+        let value = record.value.map(|bytes| self.value_serde.deserialize(bytes)).transpose()?;
+        self.apply(&key, value, record.timestamp);
+        self.observed_committed = self.observed;
+        Ok(())
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Put, VersionedStore};
+    use crate::serdes::DefaultSerde;
+    use crate::store::managed::ManagedStore;
+    use headwater_log_store::Timestamp;
+
+    type Store = VersionedStore<String, i64>;
+
+    fn store() -> Store {
+        VersionedStore::new("s".to_owned(), 100, String::default_serde(), i64::default_serde())
+    }
+
+    fn put(store: &mut Store, value: Option<i64>, time: i64) -> Put {
+        store.put(&"k".to_owned(), value, Timestamp::from_millis(time))
+    }
+
+    fn at(store: &Store, time: i64) -> Option<i64> {
+        store.get_as_of(&"k".to_owned(), Timestamp::from_millis(time)).map(|row| row.value)
+    }
+
+    #[test]
+    fn a_row_is_that_of_its_time_as_far_back_as_the_history_goes() {
+        let mut store = store();
+        assert_eq!(put(&mut store, Some(1), 10), Put::Latest);
+        assert_eq!(put(&mut store, Some(2), 20), Put::Latest);
+        assert_eq!(put(&mut store, None, 12), Put::OutOfOrder);
+        assert_eq!(
+            [9, 10, 12, 19, 20, 99].map(|time| at(&store, time)),
+            [None, Some(1), None, None, Some(2), Some(2)]
+        );
+        assert_eq!(put(&mut store, Some(9), 200), Put::Latest);
+        assert_eq!(
+            [99, 100, 199, 200].map(|time| at(&store, time)),
+            [None, Some(2), Some(2), Some(9)]
+        );
+        assert_eq!(put(&mut store, Some(0), 99), Put::TooOld);
+        assert_eq!(put(&mut store, Some(3), 100), Put::OutOfOrder);
+        assert_eq!(at(&store, 100), Some(3));
+        assert_eq!(put(&mut store, Some(8), 200), Put::Latest);
+        assert_eq!(store.get(&"k".to_owned()).map(|row| row.value), Some(8));
+        assert_eq!(store.dirty_len(), 7, "every put is logged");
+    }
+
+    #[test]
+    fn an_abort_takes_versions_and_the_clock_back() {
+        let mut store = store();
+        put(&mut store, Some(1), 10);
+        store.commit();
+        put(&mut store, None, 500);
+        store.abort();
+        assert_eq!((at(&store, 10), store.dirty_len()), (Some(1), 0));
+        assert_eq!(put(&mut store, Some(2), 11), Put::Latest);
+        put(&mut store, None, 12);
+        store.commit();
+        assert_eq!((at(&store, 11), at(&store, 12)), (Some(2), None));
+        assert_eq!(store.get(&"k".to_owned()), None);
+    }
+}
