@@ -164,9 +164,10 @@ impl Journal {
         if behind.durable.max(self.mark.durable_sequence) >= self.mark.sequence {
             return Err(self.lost());
         }
-        // Entries that were cut off are still there: their numbers are not used again, or they
-        // would come back behind new ones.
-        self.mark.sequence = self.mark.sequence.max(behind.highest + 1);
+        // Entries that were cut off are still there, whole or in part: their numbers are not used
+        // again, or they would come back behind new ones, or put together with parts of them.
+        let lap = self.capacity / ALIGNMENT as u64;
+        self.mark.sequence = self.mark.sequence.max(behind.highest + 1) + lap;
         Ok(Replay { entries, first })
     }
 
@@ -320,6 +321,23 @@ mod tests {
     fn damage(storage: &MemoryStorage, position: u64) {
         let file = storage.open(Path::new(PATH), OpenMode::Write).unwrap();
         file.write(position, &[0xff; 4]).unwrap();
+    }
+
+    /// Two entries of the same place and number that are alike but for their first sectors: the
+    /// second one, not wholly written either, filled in what the first one lacked.
+    #[test]
+    fn a_torn_entry_is_not_made_whole_by_a_torn_one_after_it() {
+        let storage = filled(&[&[b'x'; 2_000]], false);
+        let file = storage.open(Path::new(PATH), OpenMode::Write).unwrap();
+        let first_sector = file.read(0, 512).unwrap();
+        damage(&storage, 1_024);
+        let mut torn = journal(&storage, START);
+        assert_eq!(torn.replay().unwrap().len(), 0);
+        // The checkpoint at the end of the recovery knows where the journal goes on.
+        let mark = torn.mark();
+        write(&mut torn, &[b'x'; 2_400], false);
+        file.write(0, &first_sector).unwrap();
+        assert_eq!(values(&storage, mark).unwrap(), Vec::<Vec<u8>>::new());
     }
 
     #[test]
