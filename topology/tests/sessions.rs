@@ -163,9 +163,9 @@ fn a_session_is_not_lost_before_it_was_emitted() {
     let script = "
         S k a 0
         S k b 10
-        S q x 50 =>";
+        S q x 50 => k@0/10 ab 10";
     check_compat(joining(sessions(10, 0), CLOSE, None), script);
-    check(joining(sessions(10, 0), CLOSE, None), &format!("{script} k@0/10 ab 10"));
+    check(joining(sessions(10, 0), CLOSE, None), script);
 }
 
 #[test]

@@ -49,7 +49,7 @@ impl WindowShape {
                 end_is_inclusive: matches!(windows, TimeWindowKind::Sliding(_)),
             },
             // The stores that Kafka Streams emits from keep their windows a millisecond longer.
-            emission: Emission { span_ms, extra_ms: 1, keeps_windows: true },
+            emission: Emission { span_ms, extra_ms: 1, keeps_windows: false },
             never_closes: matches!(windows, TimeWindowKind::Aligned(AlignedWindows::Unlimited(_))),
             problem,
         }
@@ -61,6 +61,7 @@ impl WindowShape {
             retention_ms: open_ms,
             least: "gap and grace",
             closing: Closing { grace_ms: open_ms, end_is_inclusive: true },
+            // Kafka Streams emits sessions also when they are hidden already.
             emission: Emission { span_ms: 1, extra_ms: 0, keeps_windows: true },
             never_closes: false,
             problem: None,
@@ -90,8 +91,8 @@ impl WindowShape {
             let what = format!("windows of store {store}");
             scope.refuse(BuildError::InvalidOption { what, reason });
         }
-        let emission =
-            closes.then_some(Emission { keeps_windows: !scope.kafka_compat(), ..self.emission });
+        let keeps_windows = self.emission.keeps_windows || !scope.kafka_compat();
+        let emission = closes.then_some(Emission { keeps_windows, ..self.emission });
         WindowStoreOptions { retention_ms, operators, emission }
     }
 }

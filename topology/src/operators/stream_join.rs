@@ -291,14 +291,14 @@ where
             let mut store = store.borrow_mut();
             let grace_ms = self.options.windows.grace_ms();
             // As in Kafka Streams the sum wraps round where no record is known: then it looks.
-            let earliest_ms = store.earliest_ms.wrapping_add(self.reach.after_ms());
+            let earliest_ms = store.earliest_ms().wrapping_add(self.reach.after_ms());
             if earliest_ms.wrapping_add(grace_ms) >= stream_ms
                 || !context.emit_timer.is_due(&mut store.next_emit_ms)
             {
                 return Ok(());
             }
             let (places, earliest_ms) = expired(&self.options.windows, stream_ms, store.places());
-            store.earliest_ms = earliest_ms;
+            store.set_earliest(earliest_ms);
             let take = |place: Place| store.take(&place).map(|row| (place.0, row));
             places.into_iter().filter_map(take).collect::<Vec<_>>()
         };

@@ -109,14 +109,15 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
         self.set(key, slot, row);
     }
 
-    /// The rows of all keys from a time up to and including another one that are not hidden: by
+    /// The rows of all keys from a time up to and including another one that are not over: by
     /// slot, then by the bytes of their keys.
     pub(crate) fn visible(
         &self,
         from_ms: i64,
         to_ms: i64,
     ) -> Result<Vec<(S, K, ValueAndTimestamp<V>)>, BoxError> {
-        let from_ms = self.visible_from(from_ms);
+        let expired_ms = self.options.expired_ms(&self.times, self.clock_ms);
+        let from_ms = expired_ms.map_or(from_ms, |expired| from_ms.max(expired.saturating_add(1)));
         if from_ms > to_ms {
             return Ok(Vec::new());
         }
@@ -168,8 +169,8 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
     }
 
     fn visible_from(&self, from_ms: i64) -> i64 {
-        let expired_ms = self.options.expired_ms(&self.times, self.clock_ms);
-        expired_ms.map_or(from_ms, |expired_ms| from_ms.max(expired_ms.saturating_add(1)))
+        let hidden_ms = self.options.hidden_ms(self.clock_ms);
+        hidden_ms.map_or(from_ms, |hidden_ms| from_ms.max(hidden_ms.saturating_add(1)))
     }
 
     fn set(&mut self, key: &K, slot: S, row: Option<ValueAndTimestamp<V>>) {

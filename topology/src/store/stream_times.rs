@@ -11,7 +11,7 @@ const KEY: &[u8] = b"time";
 /// How many bytes each time takes in that record.
 const TIME_BYTES: usize = 8;
 
-/// Times that only go forward: committed, taken back and restored together with the rows of the
+/// Times, which mostly go forward: committed, taken back and restored together with the rows of the
 /// store that they belong to.
 ///
 /// Kafka Streams forgets them with a restart, and then takes records that were late before.
@@ -39,6 +39,13 @@ impl StreamTimes {
                 *current
             }
             None => time_ms,
+        }
+    }
+
+    /// Sets a time that may go back as well.
+    pub(crate) fn set(&mut self, index: usize, time_ms: i64) {
+        if let Some(current) = self.current.get_mut(index) {
+            *current = time_ms;
         }
     }
 
@@ -79,8 +86,8 @@ impl StreamTimes {
         if !rest.is_empty() {
             return Err(format!("times take 8 bytes each, not {} in all", value.len()).into());
         }
-        for (index, time) in times.iter().enumerate() {
-            self.advance(index, i64::from_be_bytes(*time));
+        for (current, time) in self.current.iter_mut().zip(times) {
+            *current = i64::from_be_bytes(*time);
         }
         self.commit();
         Ok(true)

@@ -45,17 +45,21 @@ impl WindowStoreOptions {
         StreamTimes::new(self.operators + usize::from(self.emission.is_some()), logged)
     }
 
-    /// The last start, by the clock of the store, whose windows are over.
+    /// The last time, by the clock of the store, whose windows are hidden.
+    pub(crate) fn hidden_ms(&self, clock_ms: Option<i64>) -> Option<i64> {
+        let extra_ms = self.emission.map_or(0, |emission| emission.extra_ms);
+        Some(clock_ms?.saturating_sub(self.retention_ms).saturating_sub(extra_ms))
+    }
+
+    /// The last time whose windows are over: they are hidden, and need not be emitted any more.
     pub(crate) fn expired_ms(&self, times: &StreamTimes, clock_ms: Option<i64>) -> Option<i64> {
-        let expired_ms = clock_ms?.saturating_sub(self.retention_ms);
-        let Some(Emission { span_ms, extra_ms, keeps_windows }) = self.emission else {
-            return Some(expired_ms);
-        };
-        let expired_ms = expired_ms.saturating_sub(extra_ms);
-        if !keeps_windows {
-            return Some(expired_ms);
+        let hidden_ms = self.hidden_ms(clock_ms)?;
+        match self.emission.filter(|emission| emission.keeps_windows) {
+            Some(Emission { span_ms, .. }) => {
+                Some(hidden_ms.min(times.get(self.operators)?.saturating_sub(span_ms)))
+            }
+            None => Some(hidden_ms),
         }
-        Some(expired_ms.min(times.get(self.operators)?.saturating_sub(span_ms)))
     }
 }
 
@@ -109,14 +113,14 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
     /// The value of a key in the window that starts at `start_ms`, to be changed in place.
     #[inline]
     pub(crate) fn change(&mut self, key: &K, start_ms: i64) -> &mut Option<ValueAndTimestamp<V>> {
-        let expired_ms = self.options.expired_ms(&self.times, self.clock_ms);
+        let hidden_ms = self.options.hidden_ms(self.clock_ms);
         self.clock_ms = self.clock_ms.max(Some(start_ms));
         let window = self.windows.entry(start_ms).or_insert_with(Table::new);
         if window.dirty_len() == 0 {
             self.dirty.push(start_ms);
         }
         let slot = window.change_counted(key, &mut self.dirty_keys);
-        if expired_ms.is_some_and(|expired_ms| start_ms <= expired_ms) {
+        if hidden_ms.is_some_and(|hidden_ms| start_ms <= hidden_ms) {
             // What is hidden is gone, whether or not a commit has removed it yet.
             *slot = None;
         }
@@ -125,8 +129,8 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
 
     /// The value of a key in the window that starts at `start_ms`, unless it is hidden.
     pub(crate) fn get(&self, key: &K, start_ms: i64) -> Option<&ValueAndTimestamp<V>> {
-        let expired_ms = self.options.expired_ms(&self.times, self.clock_ms);
-        if expired_ms.is_some_and(|expired_ms| start_ms <= expired_ms) {
+        let hidden_ms = self.options.hidden_ms(self.clock_ms);
+        if hidden_ms.is_some_and(|hidden_ms| start_ms <= hidden_ms) {
             return None;
         }
         self.windows.get(&start_ms)?.get(key, Isolation::Current)
@@ -142,7 +146,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
     }
 
     /// All values of the windows that start from `from_ms` up to and including `to_ms` and are not
-    /// hidden: by window start, then by the bytes of their keys.
+    /// over: by window start, then by the bytes of their keys.
     pub(crate) fn visible(
         &self,
         from_ms: i64,
