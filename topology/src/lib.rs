@@ -33,7 +33,7 @@ pub use dsl::global_table::GlobalKTable;
 pub use dsl::handles::{
     KGroupedStream, KGroupedTable, KStream, KTable, SessionWindowedKStream, TimeWindowedKStream,
 };
-pub use dsl::options::{Consumed, Grouped, Joined, Materialized, Produced, VersionedMaterialized};
+pub use dsl::options::{Consumed, Grouped, Joined, Materialized, Produced};
 pub use dsl::printed::Printed;
 pub use dsl::repartitioned::Repartitioned;
 pub use dsl::stream::Terminal;
@@ -42,7 +42,7 @@ pub use dsl::suppressed::{
     BufferConfig, Eager, Strict, SuppressKey, Suppressed, TimeLimit, WhenFull, WindowCloses,
 };
 pub use dsl::table_joined::TableJoined;
-pub use dsl::table_options::TableOptions;
+pub use dsl::table_options::{TableOptions, VersionedMaterialized};
 pub use dsl::windows::Windows;
 pub use error::{BoxError, BuildError, Error, RecordPosition, Result};
 pub use error_handler::{ErrorHandler, ErrorResponse, FailedRecord, FailureKind, RETRIES_MAX};

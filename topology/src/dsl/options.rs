@@ -348,35 +348,6 @@ impl<K, V> Materialized<K, V> {
         self
     }
 
-    /// A versioned store, which knows the rows of each key as of any time within `history` before
-    /// the latest record: for tables from topics, see
-    /// [`table_with`](crate::StreamsBuilder::table_with).
-    ///
-    /// Records older than that are dropped and counted. Joins of streams find the row that a key
-    /// had at the time of the record; joins with other tables and groupings leave out records that
-    /// are not the newest of their key.
-    ///
-    /// ```
-    /// # use headwater_topology::{Materialized, StreamsBuilder, TopologyTestDriver};
-    /// # use std::time::Duration;
-    /// let builder = StreamsBuilder::new();
-    /// let kept = Materialized::named("prices").versioned(Duration::from_secs(3_600));
-    /// let prices = builder.table_with::<String, i64>("prices", kept);
-    /// builder.stream::<String, i64>("sales").join_table(&prices, |n, price| n * price).to("out");
-    /// let driver = TopologyTestDriver::new(&builder.build()?)?;
-    /// driver.input_topic::<String, i64>("prices").pipe_input_at("nut", 2, 10)?;
-    /// driver.input_topic::<String, i64>("prices").pipe_input_at("nut", 3, 20)?;
-    /// driver.input_topic::<String, i64>("sales").pipe_input_at("nut", 100, 15)?;
-    /// let out = driver.output_topic::<String, i64>("out")?.read_timed()?;
-    /// assert_eq!(out, [("nut".to_owned(), 200, 15)]);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[must_use]
-    pub fn versioned(self, history: std::time::Duration) -> VersionedMaterialized<K, V> {
-        let history_ms = i64::try_from(history.as_millis()).unwrap_or(i64::MAX);
-        VersionedMaterialized { materialized: self, history_ms }
-    }
-
     /// How long windows are kept. Default, and the least allowed = size and grace. Only for
     /// windowed aggregations.
     #[must_use]
@@ -393,11 +364,4 @@ impl<K, V> fmt::Debug for Materialized<K, V> {
             .field("logged", &self.logged)
             .finish_non_exhaustive()
     }
-}
-
-/// A table that is kept with its versions: made by [`Materialized::versioned`].
-#[derive(Debug)]
-pub struct VersionedMaterialized<K, V> {
-    pub(crate) materialized: Materialized<K, V>,
-    pub(crate) history_ms: i64,
 }
