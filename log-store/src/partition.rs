@@ -11,7 +11,7 @@ use crate::config::TopicConfig;
 use crate::epochs::EpochHistory;
 use crate::error::{Error, Result};
 use crate::log::{EpochEndOffset, Watermarks};
-use crate::published::{PublishedEnd, PublishedSlot};
+use crate::published::{Published, PublishedEnd, PublishedSlot};
 use crate::record::RecordBatch;
 use crate::segment::{Publication, ReadLimits, Segment, SegmentEnd};
 use crate::types::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicPartition};
@@ -289,16 +289,26 @@ impl Partition {
         all
     }
 
-    /// What other processes may know of it.
-    pub(crate) fn published_end(&self) -> PublishedEnd {
-        let segments = self.segments.read();
-        let active = segments.last();
+    /// The segment that is written to.
+    pub(crate) fn active(&self) -> Arc<Segment> {
+        Arc::clone(self.segments.read().last().expect("a partition has an active segment"))
+    }
+
+    /// What other processes may know of it, given its active segment.
+    pub(crate) fn published_end(&self, active: &Segment) -> PublishedEnd {
         PublishedEnd {
             topic_id: self.place.topic_id,
             partition: self.topic_partition.partition,
             start: self.start(),
-            segment_base: active.map_or(Offset::ZERO, |segment| segment.base()),
-            segment_end: active.map_or(SegmentEnd::default(), |segment| segment.end()),
+            segment_base: active.base(),
+            segment_end: active.end(),
+        }
+    }
+
+    /// Tells other processes how far it goes, given its active segment.
+    pub(crate) fn announce(&self, published: &Published, active: &Segment) {
+        if let Some(slot) = &self.slot {
+            published.update(slot, &self.published_end(active));
         }
     }
 

@@ -6,13 +6,15 @@
 //!                    segment end u64 (relative offset and position), crc32 u32
 //! ```
 //!
-//! A slot is rewritten at each publication, by a copy into a mapping. A reader that meets it half
-//! written sees that its checksum does not match, and reads again.
+//! A partition has two slots, which publications overwrite in turn by a copy into a mapping. So
+//! when a writer is killed in the middle of a copy, or a reader comes in the middle of one, the
+//! other slot stands: of those whose checksum matches the newer one counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crc32fast::Hasher;
 use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
@@ -30,8 +32,12 @@ pub(crate) const SLOT_BYTES: usize = 64;
 pub(crate) const CONTENT_BYTES: usize = 40;
 /// Bytes of the header that are not zero.
 const HEADER_BYTES: usize = 28;
-/// The file grows by this many slots at a time.
-const RESERVE_SLOTS: u32 = 64;
+/// Bytes of a slot that stay the same from one publication to the next, but for a few of them.
+const HEAD_BYTES: usize = 28;
+/// The slots of a partition, side by side.
+const SLOTS_EACH: u32 = 2;
+/// The file grows by slots for this many partitions at a time.
+const RESERVE_PAIRS: u32 = 32;
 /// How often a half-written slot is read again before it counts as damaged.
 const READ_ATTEMPTS: usize = 1_000;
 
@@ -53,24 +59,9 @@ impl PublishedEnd {
     }
 
     /// The bytes of its slot.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn encode(&self) -> [u8; CONTENT_BYTES] {
-        let mut bytes = [0; CONTENT_BYTES];
-        let fields: [&[u8]; 5] = [
-            &self.topic_id.to_be_bytes(),
-            &self.partition.value().to_be_bytes(),
-            &self.start.value().to_be_bytes(),
-            &self.segment_base.value().to_be_bytes(),
-            &self.segment_end.pack().to_be_bytes(),
-        ];
-        let (content, checksum) = bytes.split_at_mut(CONTENT_BYTES - 4);
-        let mut rest = &mut content[..];
-        for field in fields {
-            let (head, tail) = rest.split_at_mut(field.len());
-            head.copy_from_slice(field);
-            rest = tail;
-        }
-        checksum.copy_from_slice(&crc32fast::hash(content).to_be_bytes());
-        bytes
+        Head::new(self).encode(self.segment_end)
     }
 
     /// Reads a slot; `None` if its checksum does not match.
@@ -84,6 +75,65 @@ impl PublishedEnd {
             segment_end: SegmentEnd::unpack(fields.u64()?),
         })
     }
+
+    /// Rises with each publication of a partition.
+    fn progress(&self) -> (Offset, u64, Offset) {
+        (self.segment_base, self.segment_end.pack(), self.start)
+    }
+
+    /// Adds it to those that were found, of which there is one for each partition: the newest.
+    pub(crate) fn add_to(self, ends: &mut Vec<Self>) {
+        // The slots of a partition lie side by side.
+        match ends.last_mut() {
+            Some(last) if last.key() == self.key() => {
+                if self.progress() > last.progress() {
+                    *last = self;
+                }
+            }
+            _ => ends.push(self),
+        }
+    }
+}
+
+/// What most publications of a partition have in common, encoded.
+#[derive(Clone, Debug)]
+struct Head {
+    bytes: [u8; HEAD_BYTES],
+    hasher: Hasher,
+}
+
+impl Head {
+    fn new(end: &PublishedEnd) -> Self {
+        let mut bytes = [0; HEAD_BYTES];
+        let fields: [&[u8]; 4] = [
+            &end.topic_id.to_be_bytes(),
+            &end.partition.value().to_be_bytes(),
+            &end.start.value().to_be_bytes(),
+            &end.segment_base.value().to_be_bytes(),
+        ];
+        let mut rest = &mut bytes[..];
+        for field in fields {
+            let (head, tail) = rest.split_at_mut(field.len());
+            head.copy_from_slice(field);
+            rest = tail;
+        }
+        let mut hasher = Hasher::new();
+        hasher.update(&bytes);
+        Self { bytes, hasher }
+    }
+
+    fn encode(&self, segment_end: SegmentEnd) -> [u8; CONTENT_BYTES] {
+        let segment_end = segment_end.pack().to_be_bytes();
+        let mut hasher = self.hasher.clone();
+        hasher.update(&segment_end);
+        let mut bytes = [0; CONTENT_BYTES];
+        let (head, tail) = bytes.split_at_mut(HEAD_BYTES);
+        let (end, checksum) = tail.split_at_mut(segment_end.len());
+        head.copy_from_slice(&self.bytes);
+        end.copy_from_slice(&segment_end);
+        checksum.copy_from_slice(&hasher.finalize().to_be_bytes());
+        bytes
+    }
 }
 
 /// The file, as the writer has it.
@@ -91,18 +141,17 @@ impl PublishedEnd {
 pub(crate) struct Published {
     path: PathBuf,
     file: Arc<dyn StorageFile>,
-    slots: Mutex<Slots>,
-    writing: Mutex<()>,
+    pairs: Mutex<Pairs>,
 }
 
-/// Which partition has which slot.
+/// Which partition has which pair of slots.
 #[derive(Debug)]
-struct Slots {
+struct Pairs {
     taken: BTreeMap<(u64, PartitionId), u32>,
     free: BTreeSet<u32>,
-    /// Slots that an earlier writer has left something in.
+    /// Those that an earlier writer has left something in.
     used: BTreeSet<u32>,
-    /// Slots behind the header.
+    /// Pairs behind the header.
     count: u32,
     /// Whether the file is one that readers do not find yet.
     is_fresh: bool,
@@ -111,8 +160,19 @@ struct Slots {
 }
 
 /// A partition's place in the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PublishedSlot(u32);
+#[derive(Clone, Debug)]
+pub(crate) struct PublishedSlot {
+    pair: u32,
+    state: Arc<Mutex<SlotState>>,
+}
+
+#[derive(Debug)]
+struct SlotState {
+    latest: PublishedEnd,
+    head: Head,
+    /// Which slot of the pair the next publication overwrites.
+    next: u32,
+}
 
 impl Published {
     /// Goes on with the file of an earlier writer, which takes no space on a full disk, or begins
@@ -129,26 +189,30 @@ impl Published {
         let len = file.size().map_err(failed)?;
         let bytes = file.read(0, usize::try_from(len).unwrap_or(usize::MAX)).map_err(failed)?;
         let header = bytes.get(..SLOT_BYTES).unwrap_or_default();
-        let slots = (len / SLOT_BYTES as u64).saturating_sub(1);
-        let (Some(id), Ok(count)) = (published_store_id(header), u32::try_from(slots)) else {
+        let pairs = (len / SLOT_BYTES as u64).saturating_sub(1) / u64::from(SLOTS_EACH);
+        let (Some(id), Ok(count)) = (published_store_id(header), u32::try_from(pairs)) else {
             return Self::create(storage, dir, store_id);
         };
         if id != store_id {
             return Self::create(storage, dir, store_id);
         }
         file.reserve(len).map_err(|e| Error::io("reserve space in", &path, e))?;
-        let mut slots = Slots::new(count, false);
-        for (slot, content) in (0..count).zip(bytes.chunks(SLOT_BYTES).skip(1)) {
-            if content.iter().any(|&byte| byte != 0) {
-                slots.used.insert(slot);
+        let mut pairs = Pairs::new(count, false);
+        let behind_header = bytes.get(SLOT_BYTES..).unwrap_or_default();
+        for (pair, slots) in (0..count).zip(behind_header.chunks(SLOT_BYTES * SLOTS_EACH as usize))
+        {
+            if slots.iter().any(|&byte| byte != 0) {
+                pairs.used.insert(pair);
             }
-            if let Some(end) = content.get(..CONTENT_BYTES).and_then(PublishedEnd::decode)
-                && slots.free.remove(&slot)
+            let mut ends = Vec::new();
+            valid_slots(slots).for_each(|end| end.add_to(&mut ends));
+            if let [end] = ends.as_slice()
+                && pairs.free.remove(&pair)
             {
-                slots.free.extend(slots.taken.insert(end.key(), slot));
+                pairs.free.extend(pairs.taken.insert(end.key(), pair));
             }
         }
-        Ok(Self { path, file, slots: Mutex::new(slots), writing: Mutex::new(()) })
+        Ok(Self { path, file, pairs: Mutex::new(pairs) })
     }
 
     /// Begins the file anew, out of sight until [`reveal`](Self::reveal).
@@ -165,13 +229,12 @@ impl Published {
         let fresh = dir.join(FRESH);
         let created = storage.open(&fresh, OpenMode::Create).and_then(|file| {
             file.truncate(0)?;
-            file.reserve(file_bytes(RESERVE_SLOTS))?;
+            file.reserve(slot_position(RESERVE_PAIRS, 0))?;
             file.write(0, &header)?;
             Ok(file)
         });
         let file = created.map_err(|e| Error::io("create", &fresh, e))?;
-        let slots = Mutex::new(Slots::new(RESERVE_SLOTS, true));
-        Ok(Self { path, file, slots, writing: Mutex::new(()) })
+        Ok(Self { path, file, pairs: Mutex::new(Pairs::new(RESERVE_PAIRS, true)) })
     }
 
     /// Lets readers see these partitions, and no others.
@@ -181,19 +244,20 @@ impl Published {
         dir: &Path,
         ends: &[(PublishedSlot, PublishedEnd)],
     ) -> Result<()> {
-        let mut slots = self.slots.lock();
+        let mut pairs = self.pairs.lock();
         let keys: BTreeSet<_> = ends.iter().map(|(_, end)| end.key()).collect();
-        let gone: Vec<_> = slots.taken.extract_if(.., |key, _| !keys.contains(key)).collect();
-        slots.free.extend(gone.into_iter().map(|(_, slot)| slot));
+        let gone: Vec<_> = pairs.taken.extract_if(.., |key, _| !keys.contains(key)).collect();
+        pairs.free.extend(gone.into_iter().map(|(_, pair)| pair));
         for (slot, end) in ends {
-            self.update(*slot, || *end);
+            self.write_both(slot, end);
         }
-        for slot in std::mem::take(&mut slots.used).intersection(&slots.free).copied() {
-            let cleared = self.file.write(PublishedSlot(slot).position(), &[0; CONTENT_BYTES]);
+        for pair in std::mem::take(&mut pairs.used).intersection(&pairs.free).copied() {
+            let zeros = [0; SLOT_BYTES * SLOTS_EACH as usize];
+            let cleared = self.file.write(slot_position(pair, 0), &zeros);
             cleared.map_err(|e| Error::io("write", &self.path, e))?;
         }
-        slots.is_revealed = true;
-        if std::mem::replace(&mut slots.is_fresh, false) {
+        pairs.is_revealed = true;
+        if std::mem::replace(&mut pairs.is_fresh, false) {
             // Durable, so that the next writer need not make another one, for which a full disk
             // may have no space.
             self.file.sync().map_err(|e| Error::io("sync", &self.path, e))?;
@@ -207,15 +271,20 @@ impl Published {
 
     /// The place of a partition, which gets one if it has none.
     pub(crate) fn add(&self, end: &PublishedEnd) -> Result<PublishedSlot> {
-        let mut slots = self.slots.lock();
-        if let Some(slot) = slots.taken.get(&end.key()) {
-            return Ok(PublishedSlot(*slot));
-        }
-        self.grow(&mut slots, 1)?;
-        let slot = PublishedSlot(slots.free.pop_first().expect("there is one now"));
-        slots.taken.insert(end.key(), slot.0);
-        if slots.is_revealed {
-            self.update(slot, || *end);
+        let mut pairs = self.pairs.lock();
+        let known = pairs.taken.get(&end.key()).copied();
+        let pair = match known {
+            Some(pair) => pair,
+            None => {
+                self.grow(&mut pairs, 1)?;
+                pairs.free.pop_first().expect("there is one now")
+            }
+        };
+        pairs.taken.insert(end.key(), pair);
+        let state = SlotState { latest: *end, head: Head::new(end), next: 0 };
+        let slot = PublishedSlot { pair, state: Arc::new(Mutex::new(state)) };
+        if known.is_none() && pairs.is_revealed {
+            self.write_both(&slot, end);
         }
         Ok(slot)
     }
@@ -225,38 +294,61 @@ impl Published {
         &self,
         partitions: impl Iterator<Item = (u64, PartitionId)>,
     ) -> Result<()> {
-        let mut slots = self.slots.lock();
-        let new = partitions.filter(|key| !slots.taken.contains_key(key)).count();
-        self.grow(&mut slots, new)
+        let mut pairs = self.pairs.lock();
+        let new = partitions.filter(|key| !pairs.taken.contains_key(key)).count();
+        self.grow(&mut pairs, new)
     }
 
-    fn grow(&self, slots: &mut Slots, free: usize) -> Result<()> {
-        while slots.free.len() < free {
-            let count = slots.count + RESERVE_SLOTS;
-            let reserved = self.file.reserve(file_bytes(count));
+    fn grow(&self, pairs: &mut Pairs, free: usize) -> Result<()> {
+        while pairs.free.len() < free {
+            let count = pairs.count + RESERVE_PAIRS;
+            let reserved = self.file.reserve(slot_position(count, 0));
             reserved.map_err(|e| Error::io("reserve space in", &self.path, e))?;
-            let new = slots.count..count;
-            slots.free.extend(new);
-            slots.count = count;
+            pairs.free.extend(pairs.count..count);
+            pairs.count = count;
         }
         Ok(())
     }
 
-    /// Publishes how far a partition goes now. `end` is asked for under a lock, so that of two who
-    /// publish at once the later one knows more.
-    pub(crate) fn update(&self, slot: PublishedSlot, end: impl FnOnce() -> PublishedEnd) {
-        let _writing = self.writing.lock();
-        let end = end();
+    /// Publishes how far a partition goes now. Two may do so at once, in any order: nothing that was
+    /// published is taken back.
+    pub(crate) fn update(&self, slot: &PublishedSlot, end: &PublishedEnd) {
+        let mut state = slot.state.lock();
+        let latest = state.latest;
+        let is_append = end.segment_base == latest.segment_base && end.start == latest.start;
+        if is_append && end.segment_end.pack() > latest.segment_end.pack() {
+            state.latest.segment_end = end.segment_end;
+            return self.write_next(slot, &mut state);
+        }
+        let furthest = if end.progress() > latest.progress() { *end } else { latest };
+        let end = PublishedEnd { start: end.start.max(latest.start), ..furthest };
+        if end == latest {
+            return;
+        }
+        (state.latest, state.head) = (end, Head::new(&end));
+        self.write_next(slot, &mut state);
+    }
+
+    /// Publishes what a partition begins with: an earlier writer may have gone further, and lost it.
+    fn write_both(&self, slot: &PublishedSlot, end: &PublishedEnd) {
+        let mut state = slot.state.lock();
+        (state.latest, state.head) = (*end, Head::new(end));
+        (0..SLOTS_EACH).for_each(|_| self.write_next(slot, &mut state));
+    }
+
+    fn write_next(&self, slot: &PublishedSlot, state: &mut SlotState) {
+        let bytes = state.head.encode(state.latest.segment_end);
         // The space is there, so what can fail is the disk; the readers of other processes then
         // see a little less, and the log itself does not depend on this file.
-        if let Err(error) = self.file.write(slot.position(), &end.encode()) {
+        if let Err(error) = self.file.write(slot_position(slot.pair, state.next), &bytes) {
             tracing::warn!(path = %self.path.display(), %error, "publication failed");
         }
+        state.next = (state.next + 1) % SLOTS_EACH;
     }
 }
 
-impl Slots {
-    /// Slots that are all free.
+impl Pairs {
+    /// Pairs that are all free.
     fn new(count: u32, is_fresh: bool) -> Self {
         Self {
             taken: BTreeMap::new(),
@@ -269,16 +361,14 @@ impl Slots {
     }
 }
 
-impl PublishedSlot {
-    /// Where it lies in the file, behind the header.
-    fn position(self) -> u64 {
-        file_bytes(self.0)
-    }
+/// Where a slot of a pair lies in the file, behind the header.
+fn slot_position(pair: u32, slot: u32) -> u64 {
+    (u64::from(pair) * u64::from(SLOTS_EACH) + u64::from(slot) + 1) * SLOT_BYTES as u64
 }
 
-/// How long a file with that many slots is.
-fn file_bytes(slots: u32) -> u64 {
-    (u64::from(slots) + 1) * SLOT_BYTES as u64
+/// What the valid ones of these slots say.
+fn valid_slots(slots: &[u8]) -> impl Iterator<Item = PublishedEnd> {
+    slots.chunks(SLOT_BYTES).filter_map(|slot| PublishedEnd::decode(slot.get(..CONTENT_BYTES)?))
 }
 
 /// The id of the store that the header is of; `None` if it is damaged.
@@ -322,14 +412,21 @@ pub(crate) fn read_published(
         return Err(corrupt("it belongs to another store"));
     }
     let mut ends = Vec::new();
-    for position in (SLOT_BYTES..len).step_by(SLOT_BYTES) {
+    let pair_bytes = SLOT_BYTES * SLOTS_EACH as usize;
+    for position in (SLOT_BYTES..len).step_by(pair_bytes) {
         let mut attempts = 0..READ_ATTEMPTS;
-        let end = attempts.find_map(|_| match file.read(position as u64, CONTENT_BYTES) {
-            Err(error) => Some(Err(failed(error))),
-            Ok(bytes) if bytes.iter().all(|&byte| byte == 0) => Some(Ok(None)),
-            Ok(bytes) => PublishedEnd::decode(&bytes).map(|end| Ok(Some(end))),
+        let found = attempts.find_map(|_| {
+            match file.read(position as u64, pair_bytes.min(len - position)) {
+                Err(error) => Some(Err(failed(error))),
+                Ok(slots) => {
+                    let found: Vec<_> = valid_slots(&slots).collect();
+                    let is_free = slots.iter().all(|&byte| byte == 0);
+                    (is_free || !found.is_empty()).then_some(Ok(found))
+                }
+            }
         });
-        ends.extend(end.ok_or_else(|| corrupt("a slot's checksum does not match"))??);
+        let found = found.ok_or_else(|| corrupt("the checksums of both slots do not match"))??;
+        found.into_iter().for_each(|end| end.add_to(&mut ends));
     }
     Ok(ends)
 }
@@ -367,7 +464,7 @@ mod tests {
         let published = Published::create(&storage, Path::new(""), 9).unwrap();
         reveal(&published, &storage, &[]);
         let slots: Vec<_> = (0..200).map(|p| published.add(&end(p, 0)).unwrap()).collect();
-        published.update(slots[150], || end(150, 12));
+        published.update(&slots[150], &end(150, 12));
         let ends = read(&storage, 9).unwrap();
         assert_eq!(ends.len(), 200);
         assert_eq!((ends[150], ends[151]), (end(150, 12), end(151, 0)));
@@ -382,9 +479,9 @@ mod tests {
         let slots = [end(2, 8), end(3, 1)].map(|end| (next.add(&end).unwrap(), end));
         assert_eq!(read(&storage, 9).unwrap(), [end(0, 5), end(1, 6), end(2, 7)], "not yet");
         next.reveal(&storage, Path::new(""), &slots).unwrap();
-        assert_eq!(slots[0].0.0, 2, "a partition keeps its slot");
+        assert_eq!(slots[0].0.pair, 2, "a partition keeps its slot");
         assert_eq!(read(&storage, 9).unwrap(), [end(2, 8), end(3, 1)]);
-        let new = [end(4, 0), end(5, 0)].map(|end| next.add(&end).unwrap().0);
+        let new = [end(4, 0), end(5, 0)].map(|end| next.add(&end).unwrap().pair);
         assert_eq!(new, [0, 1], "free slots are taken again");
         // That of another store is none to go on with.
         let other = Published::open(&storage, Path::new(""), 10).unwrap();
@@ -393,12 +490,71 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_that_is_half_written_leaves_the_publication_before_it() {
+        // A writer that is killed in the middle of its copy never finishes it.
+        let storage = MemoryStorage::new();
+        let published = Published::create(&storage, Path::new(""), 9).unwrap();
+        reveal(&published, &storage, &[]);
+        let slots = [0, 1].map(|p| published.add(&end(p, 5)).unwrap());
+        let file = storage.open(Path::new("published"), OpenMode::Write).unwrap();
+        for offset in 6..20 {
+            let before = file.read(0, 5 * 64).unwrap();
+            published.update(&slots[1], &end(1, offset));
+            let after = file.read(0, 5 * 64).unwrap();
+            let changed: Vec<_> = (0..after.len()).filter(|&n| before[n] != after[n]).collect();
+            for half in 0..changed.len() {
+                changed.iter().for_each(|&n| file.write(n as u64, &before[n..=n]).unwrap());
+                changed[..half].iter().for_each(|&n| file.write(n as u64, &after[n..=n]).unwrap());
+                assert_eq!(read(&storage, 9), Ok(vec![end(0, 5), end(1, offset - 1)]), "{half}");
+            }
+            file.write(0, &after).unwrap();
+            assert_eq!(read(&storage, 9), Ok(vec![end(0, 5), end(1, offset)]));
+        }
+    }
+
+    #[test]
+    fn a_publication_of_less_than_is_known_changes_nothing() {
+        let storage = MemoryStorage::new();
+        let published = Published::create(&storage, Path::new(""), 9).unwrap();
+        reveal(&published, &storage, &[]);
+        let slot = published.add(&end(0, 5)).unwrap();
+        for offset in [7, 6, 5, 7] {
+            published.update(&slot, &end(0, offset));
+            assert_eq!(read(&storage, 9), Ok(vec![end(0, 7)]));
+        }
+        // The start of the log is raised by one who has not seen the last append; then an append
+        // is published by one who has not seen the new start.
+        let raised = |offset| PublishedEnd { start: Offset::new(103), ..end(0, offset) };
+        published.update(&slot, &raised(6));
+        assert_eq!(read(&storage, 9), Ok(vec![raised(7)]));
+        published.update(&slot, &end(0, 8));
+        assert_eq!(read(&storage, 9), Ok(vec![raised(8)]));
+    }
+
+    #[test]
+    fn a_file_with_one_slot_for_each_partition_is_read() {
+        // As the first versions wrote it.
+        let storage = MemoryStorage::new();
+        let published = Published::create(&storage, Path::new(""), 9).unwrap();
+        reveal(&published, &storage, &[]);
+        let file = storage.open(Path::new("published"), OpenMode::Write).unwrap();
+        let ends = [0, 1, 2].map(|p| end(p, 5 + p));
+        for (slot, end) in (1..).zip(&ends) {
+            file.write(slot * 64, &end.encode()).unwrap();
+        }
+        assert_eq!(read(&storage, 9), Ok(ends.to_vec()));
+    }
+
+    #[test]
     fn damage_and_other_stores_are_named() {
         let storage = MemoryStorage::new();
         let published = Published::create(&storage, Path::new(""), 9).unwrap();
         reveal(&published, &storage, &[end(0, 5)]);
         assert!(read(&storage, 8).unwrap_err().contains("another store"));
-        storage.open(Path::new("published"), OpenMode::Write).unwrap().write(70, &[1]).unwrap();
+        let file = storage.open(Path::new("published"), OpenMode::Write).unwrap();
+        file.write(70, &[1]).unwrap();
+        assert_eq!(read(&storage, 9), Ok(vec![end(0, 5)]), "the other slot is whole");
+        file.write(134, &[1]).unwrap();
         assert!(read(&storage, 9).unwrap_err().contains("checksum"));
     }
 }

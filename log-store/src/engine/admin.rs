@@ -172,9 +172,7 @@ impl Engine {
                 .map_err(|error| writer.poison(&error))?;
             gone
         };
-        if let Some(slot) = partition.slot {
-            writer.published.update(slot, || partition.published_end());
-        }
+        partition.announce(&writer.published, &partition.active());
         let removed = self.remove_segments(partition, &gone);
         removed.map_err(|error| writer.poison_after_sync(error))
     }

@@ -71,9 +71,7 @@ impl Engine {
         for publication in &appender.direct.publications {
             appender.active.publish(publication);
         }
-        if let Some(slot) = partition.slot {
-            writer.published.update(slot, || partition.published_end());
-        }
+        partition.announce(&writer.published, &appender.active);
         drop(appender);
         self.signal.notify();
         self.count_bytes(writer, bytes)?;

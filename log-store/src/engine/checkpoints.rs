@@ -88,7 +88,8 @@ impl Engine {
     pub(super) fn reveal(&self) -> Result<()> {
         let topics = self.topics();
         let partitions = topics.iter().flat_map(|topic| &topic.partitions);
-        let ends: Vec<_> = partitions.filter_map(|p| Some((p.slot?, p.published_end()))).collect();
+        let end = |p: &Arc<Partition>| Some((p.slot.clone()?, p.published_end(&p.active())));
+        let ends: Vec<_> = partitions.filter_map(end).collect();
         self.writer("open")?.published.reveal(&*self.storage, &self.dir, &ends)
     }
 
@@ -166,9 +167,7 @@ impl Engine {
         // no checkpoint knows never holds anything that was acknowledged; and before the
         // publication, so that other processes find the segment in the checkpoint.
         self.checkpoint(writer, side, Kind::Plain)?;
-        if let Some(slot) = partition.slot {
-            writer.published.update(slot, || partition.published_end());
-        }
+        partition.announce(&writer.published, &partition.active());
         Ok(())
     }
 

@@ -163,9 +163,7 @@ impl Engine {
             placed.segment.publish(&placed.publication());
         }
         for placed in batches() {
-            if let Some(slot) = placed.partition.slot {
-                writer.published.update(slot, || placed.partition.published_end());
-            }
+            placed.partition.announce(&writer.published, &placed.segment);
         }
         Ok(())
     }

@@ -36,7 +36,7 @@ pub(super) struct Image {
     pub(super) damaged_topics: Vec<TopicName>,
     /// The id of the store that the published file is of.
     pub(super) published_id: Option<u128>,
-    /// The whole slots of the published file.
+    /// What the published file says of each partition.
     pub(super) published: Vec<PublishedEnd>,
     pub(super) findings: Vec<Finding>,
 }
@@ -207,7 +207,7 @@ impl Image {
             let content = slot.get(..CONTENT_BYTES).unwrap_or(slot);
             match PublishedEnd::decode(content) {
                 _ if content.iter().all(|&byte| byte == 0) => {}
-                Some(end) => self.published.push(end),
+                Some(end) => end.add_to(&mut self.published),
                 None => self.findings.push(cache(
                     index * SLOT_BYTES,
                     content.len(),
