@@ -36,7 +36,7 @@ impl Place {
     }
 }
 
-/// Kafka's checksum of a batch, over everything from the attributes on.
+/// Kafka's checksum of a batch, over everything from the attributes on: CRC-32C, as iSCSI has it.
 pub(crate) fn body_crc(body: &[u8]) -> u32 {
-    crc32c::crc32c(body)
+    crc_fast::crc32_iscsi(body)
 }
