@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::batch::{BatchBuilder, Place};
+use crate::batch::{BatchBuilder, Place, PlaceChecksum};
 use crate::config::TopicConfig;
 use crate::epochs::EpochHistory;
 use crate::error::{Error, Result};
@@ -21,6 +21,7 @@ use crate::types::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicPartition};
 pub(crate) struct Partition {
     pub(crate) topic_partition: TopicPartition,
     pub(crate) place: Place,
+    pub(crate) place_checksum: PlaceChecksum,
     pub(crate) dir: PathBuf,
     config: RwLock<Arc<TopicConfig>>,
     /// `max.message.bytes`, for those who ask with every record.
@@ -150,6 +151,7 @@ impl Partition {
         Self {
             topic_partition: parts.topic_partition,
             place: parts.place,
+            place_checksum: parts.place.prepare(),
             dir: parts.dir,
             message_bytes_max: AtomicU32::new(parts.config.message_bytes_max),
             compact: AtomicBool::new(parts.config.compact),

@@ -4,6 +4,7 @@
 pub(crate) const VARLONG_BYTES_MAX: usize = 10;
 
 /// Appends `value`.
+#[inline]
 pub(crate) fn put(buffer: &mut Vec<u8>, value: i64) {
     let mut rest = zigzag(value);
     while rest >= 0x80 {
@@ -14,13 +15,26 @@ pub(crate) fn put(buffer: &mut Vec<u8>, value: i64) {
 }
 
 /// How many bytes [`put`] writes for `value`.
+#[inline]
 pub(crate) fn len(value: i64) -> usize {
     let bits = 64 - (zigzag(value) | 1).leading_zeros() as usize;
     bits.div_ceil(7)
 }
 
 /// Reads a number and how many bytes it took; `None` if the bytes end early or overflow 64 bits.
+#[inline]
 pub(crate) fn get(bytes: &[u8]) -> Option<(i64, usize)> {
+    // Nearly all numbers of a record take one byte, and nearly all others two.
+    match *bytes {
+        [low, ..] if low < 0x80 => Some((unzigzag(low.into()), 1)),
+        [low, high, ..] if high < 0x80 => {
+            Some((unzigzag(u64::from(low & 0x7f) | u64::from(high) << 7), 2))
+        }
+        _ => get_long(bytes),
+    }
+}
+
+fn get_long(bytes: &[u8]) -> Option<(i64, usize)> {
     let mut value = 0u64;
     for (index, &byte) in bytes.iter().take(VARLONG_BYTES_MAX).enumerate() {
         if index == VARLONG_BYTES_MAX - 1 && byte > 1 {

@@ -693,6 +693,33 @@ fn a_failed_create_does_not_hide_later_topics_from_readers() {
     }
 }
 
+/// A writer that was killed inside of the copy into its slot of `published` left bytes whose checksum
+/// did not match, and no reader could open the store before the next writer had.
+#[test]
+fn a_reader_opens_beside_a_publication_that_was_cut_short() {
+    let storage = SimulatedStorage::new();
+    let store = sim(&storage, Durability::Os).unwrap();
+    store.create_topic(&NewTopic::new("t")).unwrap();
+    let published = storage.open(Path::new("store/published"), OpenMode::Write).unwrap();
+    let file_len = usize::try_from(published.size().unwrap()).unwrap();
+    let mut expected = Vec::new();
+    for n in 0..6 {
+        let before = published.read(0, file_len).unwrap();
+        put(&store, &tp("t", 0), &n.to_string()).unwrap();
+        let after = published.read(0, file_len).unwrap();
+        let changed = (0..file_len).filter(|&at| before[at] != after[at]);
+        let (first, last) = (changed.clone().min().unwrap(), changed.max().unwrap());
+        for cut in first..last {
+            published.write(cut as u64, &before[cut..=last]).unwrap();
+            let reader = LogStore::builder("store").storage(Arc::new(storage.clone()));
+            let reader = reader.open_read_only().unwrap_or_else(|e| panic!("cut at {cut}: {e}"));
+            assert_eq!(values(&reader, &tp("t", 0)), expected, "cut at {cut}");
+            published.write(0, &after).unwrap();
+        }
+        expected.push(n.to_string());
+    }
+}
+
 /// A failed directory sync is retried.
 #[test]
 fn a_failed_sync_of_a_folder_poisons() {

@@ -1,5 +1,7 @@
 //! The checksums of a batch: Kafka's over its body, ours over its place.
 
+use crc32fast::Hasher;
+
 use crate::types::{Offset, PartitionId};
 
 /// The partition that a batch belongs to, as far as its checksum goes.
@@ -17,14 +19,17 @@ pub(crate) struct Place {
 impl Place {
     /// The value of the leader epoch slot; never zero, which means "unwritten".
     pub(crate) fn checksum(&self, base_offset: Offset, batch_length: u32, body_crc: u32) -> u32 {
-        let mut bytes = [0u8; 44];
-        let fields: [&[u8]; 6] = [
+        self.prepare().of(base_offset, batch_length, body_crc)
+    }
+
+    /// Its part of the checksums of all batches, which is more than half of the work.
+    pub(crate) fn prepare(&self) -> PlaceChecksum {
+        let mut hasher = Hasher::new();
+        let mut bytes = [0u8; 28];
+        let fields: [&[u8]; 3] = [
             &self.store_id.to_be_bytes(),
             &self.topic_id.to_be_bytes(),
             &self.partition.value().to_be_bytes(),
-            &base_offset.value().to_be_bytes(),
-            &batch_length.to_be_bytes(),
-            &body_crc.to_be_bytes(),
         ];
         let mut rest = &mut bytes[..];
         for field in fields {
@@ -32,7 +37,30 @@ impl Place {
             head.copy_from_slice(field);
             rest = tail;
         }
-        crc32fast::hash(&bytes).max(1)
+        hasher.update(&bytes);
+        PlaceChecksum { partition: hasher }
+    }
+}
+
+/// Computes the checksums of the places of many batches of one partition.
+#[derive(Clone, Debug)]
+pub(crate) struct PlaceChecksum {
+    /// What the partition has put into it.
+    partition: Hasher,
+}
+
+impl PlaceChecksum {
+    /// As [`Place::checksum`].
+    pub(crate) fn of(&self, base_offset: Offset, batch_length: u32, body_crc: u32) -> u32 {
+        let mut bytes = [0u8; 16];
+        let (offset, rest) = bytes.split_at_mut(8);
+        let (length, crc) = rest.split_at_mut(4);
+        offset.copy_from_slice(&base_offset.value().to_be_bytes());
+        length.copy_from_slice(&batch_length.to_be_bytes());
+        crc.copy_from_slice(&body_crc.to_be_bytes());
+        let mut hasher = self.partition.clone();
+        hasher.update(&bytes);
+        hasher.finalize().max(1)
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use crate::batch::checksum::{Place, body_crc};
+use crate::batch::checksum::{Place, PlaceChecksum, body_crc};
 use crate::batch::compression::{UNCOMPRESSED_BYTES_MAX, Unreadable, uncompress};
 use crate::batch::format::{
     APPEND_TIME, ATTRIBUTES, BASE_OFFSET, BASE_TIMESTAMP, BATCH_LENGTH, CODEC_MASK, CONTROL, CRC,
@@ -12,7 +12,7 @@ use crate::batch::format::{
     MAX_TIMESTAMP, PLACE, RECORD_COUNT,
 };
 use crate::error::{Error, Result};
-use crate::record::{RecordBatch, RecordSpans, Span, decode_header, get_bytes, span};
+use crate::record::{RecordBatch, RecordSpans, Span, decode_header, span};
 use crate::types::{Offset, Timestamp, TopicPartition};
 use crate::varint;
 
@@ -80,7 +80,9 @@ impl BatchHeader {
                 Fault::Truncated
             });
         };
-        if header.iter().all(|&b| b == 0) {
+        // Looked at first, because in almost all headers it is there.
+        let is_magic = field::<1>(header, MAGIC_BYTE) == [MAGIC];
+        if !is_magic && header.iter().all(|&b| b == 0) {
             return Err(Fault::Unwritten);
         }
         let base_offset = i64::from_be_bytes(field(header, BASE_OFFSET));
@@ -91,7 +93,7 @@ impl BatchHeader {
         if length < HEADER_BYTES - LENGTH_OVERHEAD {
             return Err(Fault::Header("length is shorter than a header"));
         }
-        if field::<1>(header, MAGIC_BYTE) != [MAGIC] {
+        if !is_magic {
             return Err(Fault::Header("magic is not 2"));
         }
         let delta = i32::from_be_bytes(field(header, LAST_OFFSET_DELTA));
@@ -159,8 +161,13 @@ impl BatchHeader {
 
     /// Whether the header is whole and was written for this place.
     pub(crate) fn is_placed(&self, place: &Place) -> bool {
+        self.is_placed_with(&place.prepare())
+    }
+
+    /// The same, for many batches of a partition.
+    pub(crate) fn is_placed_with(&self, place: &PlaceChecksum) -> bool {
         let length = u32::try_from(self.bytes_len - LENGTH_OVERHEAD);
-        length.is_ok_and(|length| self.place == place.checksum(self.base_offset, length, self.crc))
+        length.is_ok_and(|length| self.place == place.of(self.base_offset, length, self.crc))
     }
 
     /// The batch's own bytes out of `bytes`, if Kafka's checksum matches.
@@ -236,27 +243,23 @@ impl BatchHeader {
     }
 
     /// Parses one record: its offset delta, its spans, and how many bytes it takes.
+    #[inline]
     fn record(&self, bytes: &[u8], base: usize) -> Option<(i64, RecordSpans, usize)> {
         let (len, start) = varint::get(bytes)?;
         let end = start.checked_add(usize::try_from(len).ok()?)?;
-        let body = bytes.get(..end)?;
-        let mut at = start + 1;
-        let (timestamp_delta, len) = varint::get(body.get(at..)?)?;
-        at += len;
-        let (offset_delta, len) = varint::get(body.get(at..)?)?;
-        at += len;
-        let (key, len) = get_span(body, at, base)?;
-        at += len;
-        let (value, len) = get_span(body, at, base)?;
-        at += len;
-        let (header_count, len) = varint::get(body.get(at..)?)?;
-        at += len;
-        let header_count = u32::try_from(header_count).ok()?;
-        let headers_start = at;
+        // The first byte has the attributes, of which a record has none.
+        let mut rest = bytes.get(start..end)?.get(1..)?;
+        let end_position = base + end;
+        let timestamp_delta = take_number(&mut rest)?;
+        let offset_delta = take_number(&mut rest)?;
+        let key = take_span(&mut rest, end_position)?;
+        let value = take_span(&mut rest, end_position)?;
+        let header_count = u32::try_from(take_number(&mut rest)?).ok()?;
+        let headers = span(end_position - rest.len(), end_position);
         for _ in 0..header_count {
-            at += decode_header(body.get(at..)?)?.1;
+            rest = rest.get(decode_header(rest)?.1..)?;
         }
-        if at != end {
+        if !rest.is_empty() {
             return None;
         }
         let timestamp = if self.attributes & APPEND_TIME == 0 {
@@ -264,14 +267,8 @@ impl BatchHeader {
         } else {
             self.max_timestamp
         };
-        let spans = RecordSpans {
-            offset: self.base_offset + u64::try_from(offset_delta).ok()?,
-            timestamp,
-            key,
-            value,
-            headers: span(base + headers_start, base + end),
-            header_count,
-        };
+        let offset = self.base_offset + u64::try_from(offset_delta).ok()?;
+        let spans = RecordSpans { offset, timestamp, key, value, headers, header_count };
         Some((offset_delta, spans, end))
     }
 }
@@ -300,14 +297,24 @@ impl RecordBatch {
     }
 }
 
-/// The span of the key or value at `at`, and how many bytes it takes with its length.
-fn get_span(body: &[u8], at: usize, base: usize) -> Option<(Span, usize)> {
-    let (bytes, len) = get_bytes(body.get(at..)?)?;
-    let span = bytes.map_or(Span::NULL, |bytes| {
-        let end = base + at + len;
-        span(end - bytes.len(), end)
-    });
-    Some((span, len))
+/// The number at the front.
+#[inline]
+fn take_number(rest: &mut &[u8]) -> Option<i64> {
+    let (number, len) = varint::get(rest)?;
+    *rest = rest.get(len..)?;
+    Some(number)
+}
+
+/// The span of the key or value at the front of what ends at the position `end`.
+#[inline]
+fn take_span(rest: &mut &[u8], end: usize) -> Option<Span> {
+    let len = take_number(rest)?;
+    if len == -1 {
+        return Some(Span::NULL);
+    }
+    let start = end - rest.len();
+    *rest = rest.get(usize::try_from(len).ok()?..)?;
+    Some(span(start, end - rest.len()))
 }
 
 fn field<const N: usize>(header: &[u8; HEADER_BYTES], at: usize) -> [u8; N] {

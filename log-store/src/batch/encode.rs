@@ -1,6 +1,6 @@
 //! Encodes records into a batch, once, into a buffer that is used again.
 
-use crate::batch::checksum::{Place, body_crc};
+use crate::batch::checksum::{Place, PlaceChecksum, body_crc};
 use crate::batch::compression::compress;
 use crate::batch::format::{
     APPEND_TIME, ATTRIBUTES, BASE_OFFSET, BASE_SEQUENCE, BASE_TIMESTAMP, BATCH_LENGTH, CRC,
@@ -63,6 +63,7 @@ impl BatchBuilder {
             + varint::len(offset_delta)
             + varint::len(header_count)
             + payload_len(record);
+        self.buffer.reserve(body_len + varint::VARLONG_BYTES_MAX);
         varint::put(&mut self.buffer, to_i64(body_len));
         self.buffer.push(0);
         varint::put(&mut self.buffer, timestamp_delta);
@@ -146,7 +147,12 @@ impl BatchBuilder {
 
     /// Fills in where it goes.
     pub(crate) fn place(&mut self, place: &Place, base_offset: Offset) {
-        let checksum = place.checksum(base_offset, self.batch_length(), self.crc);
+        self.place_with(&place.prepare(), base_offset);
+    }
+
+    /// Fills in where it goes.
+    pub(crate) fn place_with(&mut self, place: &PlaceChecksum, base_offset: Offset) {
+        let checksum = place.of(base_offset, self.batch_length(), self.crc);
         self.put(BASE_OFFSET, base_offset.value().to_be_bytes());
         self.put(PLACE, checksum.to_be_bytes());
     }

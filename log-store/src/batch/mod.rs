@@ -6,7 +6,7 @@ mod encode;
 mod decode;
 mod rewrite;
 
-pub(crate) use checksum::Place;
+pub(crate) use checksum::{Place, PlaceChecksum};
 pub(crate) use compression::UNCOMPRESSED_BYTES_MAX;
 pub(crate) use decode::{BatchHeader, Fault};
 pub(crate) use encode::BatchBuilder;

@@ -32,23 +32,25 @@ impl Engine {
         compression: Compression,
     ) -> Result<Appended> {
         let writer = self.writer("append")?;
+        let mut bytes = 0;
         for record in records {
-            check_record(partition, record, writer.transaction_bytes_max())?;
+            bytes += check_record(partition, record, writer.transaction_bytes_max())?;
         }
         match writer.durability {
-            Durability::Os => self.append_direct(writer, partition, records, compression),
+            Durability::Os => self.append_direct(writer, partition, records, bytes, compression),
             Durability::Sync | Durability::Interval(_) => {
                 self.append_journaled(writer, partition, records, compression)
             }
         }
     }
 
-    /// Writes to the segment and publishes at once.
+    /// Writes to the segment, which takes `bytes` at most, and publishes at once.
     fn append_direct(
         &self,
         writer: &Writer,
-        partition: &Arc<Partition>,
+        partition: &Partition,
         records: &[Record<'_>],
+        bytes: usize,
         compression: Compression,
     ) -> Result<Appended> {
         let now = self.clock.now();
@@ -56,7 +58,6 @@ impl Engine {
         self.check_open(writer, partition, &appender, "append")?;
         let first = appender.next_offset();
         let time = appender.tick(now);
-        let bytes = records.iter().map(BatchBuilder::size_of).sum();
         self.prepare(writer, partition, &mut appender, bytes, records.len() as u64, now)?;
         let mut direct = std::mem::take(&mut appender.direct);
         let batching = Batching::new(writer, &partition.config(), time, compression);
@@ -114,12 +115,12 @@ impl Engine {
 }
 
 /// Refuses a record that is larger than its topic, or the journal, allows, and one without a key
-/// where a compaction goes by keys.
+/// where a compaction goes by keys. Returns how many bytes it takes at most.
 pub(crate) fn check_record(
     partition: &Partition,
     record: &Record<'_>,
     transaction_bytes_max: usize,
-) -> Result<()> {
+) -> Result<usize> {
     if record.key.is_none() && partition.is_compacted() {
         return Err(Error::InvalidRecord {
             topic_partition: partition.topic_partition.clone(),
@@ -134,7 +135,7 @@ pub(crate) fn check_record(
         (transaction_bytes_max, "a quarter of journal.bytes")
     };
     if bytes <= bytes_max {
-        return Ok(());
+        return Ok(bytes);
     }
     let topic_partition = partition.topic_partition.clone();
     Err(Error::RecordTooLarge { topic_partition, bytes, bytes_max, limit_name })
@@ -159,7 +160,7 @@ fn write_batches(
         *bytes += batch.len();
         let begin = appender.next;
         let end = appender.end_after(batch.len(), batch.count()).expect("prepared for all of them");
-        batch.place(&partition.place, appender.next_offset());
+        batch.place_with(&partition.place_checksum, appender.next_offset());
         match appender.active.write(begin.position, batch.bytes()) {
             Ok(()) => {
                 let max_timestamp = batch.max_timestamp();

@@ -167,7 +167,7 @@ impl Engine {
         // no checkpoint knows never holds anything that was acknowledged; and before the
         // publication, so that other processes find the segment in the checkpoint.
         self.checkpoint(writer, side, Kind::Plain)?;
-        partition.announce(&writer.published, &partition.active());
+        partition.announce(&writer.published, &appender.active);
         Ok(())
     }
 

@@ -224,7 +224,7 @@ pub(super) fn place(
         limit_name: "segment.bytes",
     };
     let end = appender.end_after(batch.len(), batch.count()).ok_or_else(too_large)?;
-    batch.place(&partition.place, appender.next_offset());
+    batch.place_with(&partition.place_checksum, appender.next_offset());
     let begin = std::mem::replace(&mut appender.next, end);
     let segment = Arc::clone(&appender.active);
     let partition = Arc::clone(partition);

@@ -298,7 +298,10 @@ impl Engine {
 
     /// The partition.
     pub(crate) fn partition(&self, topic_partition: &TopicPartition) -> Result<Arc<Partition>> {
-        let topic = self.topic(topic_partition.topic.as_str())?;
-        topic.partition(topic_partition.partition).map(Arc::clone)
+        // Every append and every fetch comes by here: one reference is counted, not two.
+        if let Some(topic) = self.topics.read().get(&topic_partition.topic) {
+            return topic.partition(topic_partition.partition).map(Arc::clone);
+        }
+        Err(Error::UnknownTopic { topic: topic_partition.topic.clone() })
     }
 }

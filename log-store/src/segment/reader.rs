@@ -2,7 +2,9 @@
 
 use std::io::ErrorKind;
 
-use crate::batch::{BatchHeader, Fault, HEADER_BYTES, Place, UNCOMPRESSED_BYTES_MAX};
+use crate::batch::{
+    BatchHeader, Fault, HEADER_BYTES, Place, PlaceChecksum, UNCOMPRESSED_BYTES_MAX,
+};
 use crate::error::{Error, Result};
 use crate::record::{RecordBatch, RecordSpans};
 use crate::segment::offset_index::{IndexedBatch, OffsetIndex};
@@ -20,6 +22,10 @@ pub(crate) struct ReadLimits {
 /// The largest piece that is looked at in one step, so that a reader's working set stays in the
 /// processor's cache.
 const STEP_BYTES_MAX: usize = 256 << 10;
+/// How far a seek looks ahead: from one entry of the index to the next, and a little more.
+const SEEK_BYTES: usize = 8 << 10;
+/// No record takes less.
+const RECORD_BYTES_MIN: usize = 7;
 
 /// A batch whose checksums match.
 #[derive(Clone, Debug)]
@@ -40,9 +46,15 @@ impl Segment {
     ) -> Result<u32> {
         let relative = self.relative(offset);
         self.complete_index(place, topic_partition)?;
-        let mut at = self.look_up(place, topic_partition, |index| index.lookup(relative))?;
+        let checksum = place.prepare();
+        let mut at = self.look_up(&checksum, topic_partition, |index| index.lookup(relative))?;
         let end = self.end();
         while at.position < end.position {
+            let (last, is_next_behind) = self.skip(at, offset, &checksum, topic_partition);
+            at = last;
+            if is_next_behind && self.is_dense() {
+                break;
+            }
             let WholeBatch { header, next, .. } = self.batch_at(at, place, topic_partition)?;
             if header.next_offset() > offset {
                 break;
@@ -69,8 +81,10 @@ impl Segment {
                 return Ok(None);
             }
         }
-        let mut at =
-            self.look_up(place, topic_partition, |index| index.lookup_time(timestamp.as_millis()))?;
+        let checksum = place.prepare();
+        let mut at = self.look_up(&checksum, topic_partition, |index| {
+            index.lookup_time(timestamp.as_millis())
+        })?;
         let end = self.end().position;
         while at.position < end {
             let WholeBatch { header, next, .. } = self.batch_at(at, place, topic_partition)?;
@@ -87,6 +101,45 @@ impl Segment {
             at = next;
         }
         Ok(None)
+    }
+
+    /// Goes on to the last batch that begins at or before `offset`, as far as a few kilobytes show
+    /// it, and says whether the next one is seen to begin behind it.
+    ///
+    /// A header whose checksum of the place matches says where its batch ends and where it begins,
+    /// and that is all that is needed here: the bodies of those that are skipped are not looked at.
+    fn skip(
+        &self,
+        at: SegmentEnd,
+        offset: Offset,
+        place: &PlaceChecksum,
+        topic_partition: &TopicPartition,
+    ) -> (SegmentEnd, bool) {
+        let available = (self.end().position - at.position) as usize;
+        let chunk = self.bytes(at.position, SEEK_BYTES.min(available), topic_partition);
+        // Some of it may not be there: who goes on batch by batch finds out where.
+        let Ok(chunk) = chunk else { return (at, false) };
+        let header_at = |position: usize| {
+            let header = BatchHeader::parse(chunk.get(position..)?).ok()?;
+            header.is_placed_with(place).then_some(header)
+        };
+        let (mut last, mut position) = (at, 0);
+        let Some(mut header) = header_at(0) else { return (at, false) };
+        while let Some(next) = header_at(position + header.bytes_len) {
+            if next.base_offset <= header.base_offset {
+                break;
+            }
+            if next.base_offset > offset {
+                return (last, header.base_offset <= offset);
+            }
+            position += header.bytes_len;
+            header = next;
+            last = SegmentEnd {
+                relative_offset: self.relative(header.base_offset),
+                position: at.position + u32::try_from(position).expect("it is inside of a chunk"),
+            };
+        }
+        (last, false)
     }
 
     /// Reads records from `from` on, beginning at the batch at `position`. Returns them, if there
@@ -106,13 +159,16 @@ impl Segment {
             let available = (end - position) as usize;
             let wanted = limits.bytes_max.clamp(HEADER_BYTES, STEP_BYTES_MAX).min(available);
             let mut chunk = self.bytes(position, wanted, topic_partition)?;
-            if let Ok(header) = BatchHeader::parse(&chunk)
-                && header.bytes_len > chunk.len()
-                && header.bytes_len <= available
-            {
-                chunk = self.bytes(position, header.bytes_len, topic_partition)?;
-            }
             let mut records = Vec::new();
+            if let Ok(header) = BatchHeader::parse(&chunk) {
+                if header.bytes_len > chunk.len() && header.bytes_len <= available {
+                    chunk = self.bytes(position, header.bytes_len, topic_partition)?;
+                }
+                // As if all batches were like the first one; it may be damaged, hence the bound.
+                let batches = (chunk.len() / header.bytes_len).max(1);
+                let expected = (header.record_count as usize).saturating_mul(batches);
+                records.reserve_exact(expected.min(chunk.len() / RECORD_BYTES_MIN));
+            }
             let Decoded { taken, next, uncompressed, fault } =
                 decode_all(&chunk, from, limits, place, self.is_dense(), &mut records);
             // What came before the damage is returned; the next read begins with the damage.
@@ -140,7 +196,7 @@ impl Segment {
     /// the way is from the start of the segment.
     fn look_up(
         &self,
-        place: &Place,
+        place: &PlaceChecksum,
         topic_partition: &TopicPartition,
         ask: impl Fn(&OffsetIndex) -> SegmentEnd,
     ) -> Result<SegmentEnd> {
@@ -152,7 +208,7 @@ impl Segment {
         let head = self.bytes(at.position, HEADER_BYTES.min(available), topic_partition)?;
         let expected = self.base() + u64::from(at.relative_offset);
         let is_there = BatchHeader::parse(&head)
-            .is_ok_and(|header| header.base_offset == expected && header.is_placed(place));
+            .is_ok_and(|header| header.base_offset == expected && header.is_placed_with(place));
         if is_there {
             return Ok(at);
         }
