@@ -1460,3 +1460,24 @@ fn damage_among_committed_offsets_is_an_error_of_those_who_ask_for_them() {
     corrupt(reader.group_offsets("g").map(drop));
     store.close().unwrap();
 }
+
+/// Recovery after a power cut under `Os` went back to the checkpoint without a word: a store that had
+/// lost records looked as if nobody had ever written them.
+#[test]
+fn recovery_says_what_a_power_cut_has_taken() {
+    let storage = SimulatedStorage::new();
+    let store = sim(&storage, Durability::Os).unwrap();
+    store.create_topic(&NewTopic::new("t")).unwrap();
+    put(&store, &tp("t", 0), "kept").unwrap();
+    store.close().unwrap();
+    let store = sim(&storage, Durability::Os).unwrap();
+    put(&store, &tp("t", 0), "written to the disk, and not synced").unwrap();
+    // All of it is there after the cut, which nobody can know.
+    let storage = storage.crash(CrashKind::PowerCut, |n| if n == 5 { 4 } else { 0 });
+    let recovered = sim(&storage, Durability::Os).unwrap();
+    assert_eq!(values(&recovered, &tp("t", 0)), ["kept"]);
+    let report = recovered.recovery();
+    let [torn] = &report.torn[..] else { panic!("{report:?}") };
+    assert_eq!((&torn.topic_partition, torn.offset), (&tp("t", 0), Offset::new(1)));
+    assert!(torn.bytes > 60, "{torn:?}");
+}

@@ -386,19 +386,18 @@ impl Opening<'_> {
         let boot_id = config.storage.boot_id().filter(|id| !id.is_empty());
         let same_boot = boot_id.is_some_and(|id| id == self.checkpoint.boot_id);
         let replay = journal.replay()?;
+        // Before anything is cut: the next open is to find the same.
+        let written = recovering.values().map(Recovering::written).collect::<Result<Vec<_>>>()?;
+        let of_each = || recovering.values().zip(&written);
         match (self.checkpoint.redo, same_boot) {
             (redo @ (Redo::Journal | Redo::SyncedJournal), _) => {
                 // What is in a segment was in the journal first: durable there, or at least in
                 // the page cache, which has survived if the machine did not stop.
-                if same_boot || redo == Redo::SyncedJournal {
-                    // Compared before anything is cut: the next open is to find the same.
-                    for (partition, end) in
-                        recovering.values().zip(ends_after(&replay, &recovering))
-                    {
-                        if partition.whole_end()? > end {
-                            return Err(journal.lost());
-                        }
-                    }
+                let mut ends = of_each().zip(ends_after(&replay, &recovering));
+                if (same_boot || redo == Redo::SyncedJournal)
+                    && ends.any(|((partition, written), end)| partition.whole_end(written) > end)
+                {
+                    return Err(journal.lost());
                 }
                 // Durable before the segments have it: if they had more than the journal after a
                 // second stop, that would be taken for a journal that has lost something.
@@ -408,14 +407,15 @@ impl Opening<'_> {
             }
             // The page cache has survived: all that was written is there, but for a torn end.
             (Redo::Segments, true) => {
-                for partition in recovering.values() {
-                    partition.keep_whole_batches(report)?;
+                for (partition, written) in of_each() {
+                    partition.keep_whole_batches(written)?;
                 }
                 apply(&journal, &replay, &recovering, reserve, report)?;
             }
             // Nobody knows what of the page cache reached the disk: the checkpoint did.
             (Redo::Segments, false) => recovering.values().try_for_each(Recovering::cut)?,
         }
+        of_each().for_each(|(partition, written)| partition.report(written, report));
         for partition in opened.iter().flat_map(|(.., partitions)| partitions) {
             let known: Vec<SegmentId> = partition.segments.iter().map(|s| s.id()).collect();
             let dir = partition_dir(&config.dir, &partition.topic_partition);

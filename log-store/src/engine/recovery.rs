@@ -7,7 +7,7 @@ use crate::batch::{BatchHeader, Place};
 use crate::engine::reserve::Reserve;
 use crate::error::{Error, Result};
 use crate::journal::{Journal, JournaledBatch, Replay};
-use crate::segment::{Publication, Segment, SegmentEnd, scan, write_back};
+use crate::segment::{Publication, Scan, Segment, SegmentEnd, scan, write_back};
 use crate::types::{Offset, PartitionId, Timestamp, TopicPartition};
 
 /// What opening a store found and did.
@@ -20,11 +20,15 @@ pub struct RecoveryReport {
     pub journal_entries: usize,
     /// Batches that were put into their segments from the journal.
     pub batches_applied: usize,
-    /// What was cut off because it was never acknowledged.
+    /// The length of the journal entry behind the last whole one, which was written in part and
+    /// counts as never written; 0 if there is none.
+    pub torn_entry_bytes: u64,
+    /// What was cut off the ends of segments: what was never acknowledged, and after a power cut
+    /// what the durability does not keep.
     pub torn: Vec<TornTail>,
 }
 
-/// The end of a segment that was written in part.
+/// What was cut off the end of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TornTail {
     /// The partition.
@@ -53,29 +57,38 @@ impl Recovering {
         self.segment.wipe()
     }
 
-    /// How far whole batches go, the recovery point included.
-    pub(super) fn whole_end(&self) -> Result<Offset> {
-        let end = scan(&self.segment, self.segment.end(), &self.place)?.end;
-        Ok(self.segment.base() + u64::from(end.relative_offset))
+    /// What lies behind the recovery point.
+    pub(super) fn written(&self) -> Result<Scan> {
+        scan(&self.segment, self.segment.end(), &self.place)
+    }
+
+    /// The offset after the whole batches behind the recovery point.
+    pub(super) fn whole_end(&self, written: &Scan) -> Offset {
+        self.segment.base() + u64::from(written.end.relative_offset)
     }
 
     /// Keeps what whole batches lie behind the recovery point, and cuts off a torn one.
-    pub(super) fn keep_whole_batches(&self, report: &mut RecoveryReport) -> Result<()> {
+    pub(super) fn keep_whole_batches(&self, written: &Scan) -> Result<()> {
         let begin = self.segment.end();
-        let found = scan(&self.segment, begin, &self.place)?;
-        if found.end != begin {
-            write_back(&self.segment, begin, found.end)?;
-            self.segment.extend(found.end);
+        if written.end != begin {
+            write_back(&self.segment, begin, written.end)?;
+            self.segment.extend(written.end);
             self.segment.note_append(self.now);
         }
-        if found.torn_bytes > 0 {
+        self.segment.wipe()
+    }
+
+    /// Notes what of the bytes behind the recovery point is not there any more.
+    pub(super) fn report(&self, written: &Scan, report: &mut RecoveryReport) {
+        let end = u64::from(written.end.position) + written.torn_bytes;
+        let kept = u64::from(self.segment.end().position);
+        if end > kept {
             report.torn.push(TornTail {
                 topic_partition: self.topic_partition.clone(),
                 offset: self.segment.end_offset(),
-                bytes: found.torn_bytes,
+                bytes: end - kept,
             });
         }
-        self.segment.wipe()
     }
 
     /// What a journaled batch is to this segment.
@@ -136,6 +149,7 @@ pub(super) fn apply(
     report: &mut RecoveryReport,
 ) -> Result<()> {
     report.journal_entries = replay.len();
+    report.torn_entry_bytes = replay.torn_bytes();
     for (sequence, entry) in (replay.first_sequence()..).zip(replay.entries()) {
         let Some(missing) = missing_batches(&entry, partitions)? else {
             // What lies before the gap was durable, and is not there.

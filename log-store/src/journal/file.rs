@@ -160,6 +160,7 @@ impl Journal {
             self.mark.durable_sequence = self.mark.durable_sequence.max(header.durable_sequence);
             entries.push(bytes);
         }
+        let torn_bytes = self.torn_entry()?.map_or(0, |header| header.aligned_len() as u64);
         let behind = self.look_behind()?;
         if behind.durable.max(self.mark.durable_sequence) >= self.mark.sequence {
             return Err(self.lost());
@@ -168,7 +169,18 @@ impl Journal {
         // again, or they would come back behind new ones, or put together with parts of them.
         let lap = self.capacity / ALIGNMENT as u64;
         self.mark.sequence = self.mark.sequence.max(behind.highest + 1) + lap;
-        Ok(Replay { entries, first })
+        Ok(Replay { entries, first, torn_bytes })
+    }
+
+    /// The header of the next entry, if that was written in part.
+    fn torn_entry(&self) -> Result<Option<EntryHeader>> {
+        let JournalMark { position, sequence, .. } = self.mark;
+        if self.capacity.saturating_sub(position) < HEADER_BYTES as u64 {
+            return Ok(None);
+        }
+        let bytes = self.file.read(position, HEADER_BYTES);
+        let bytes = bytes.map_err(|e| Error::io("read", &self.path, e))?;
+        Ok(EntryHeader::parse(&bytes).filter(|header| header.sequence == sequence))
     }
 
     /// Makes the entries from `begin` up to the mark durable that a replay has found: the page cache
@@ -258,6 +270,7 @@ pub(crate) struct Replay {
     entries: Vec<bytes::Bytes>,
     /// The sequence number of the first.
     first: u64,
+    torn_bytes: u64,
 }
 
 impl Replay {
@@ -269,6 +282,11 @@ impl Replay {
     /// The sequence number of the first entry; the others count on from it.
     pub(crate) fn first_sequence(&self) -> u64 {
         self.first
+    }
+
+    /// The length of the entry behind the last one, if that was written in part; else 0.
+    pub(crate) fn torn_bytes(&self) -> u64 {
+        self.torn_bytes
     }
 
     /// The batches of each entry.
@@ -375,6 +393,9 @@ mod tests {
         let storage = filled(&[b"a", b"b"], false);
         damage(&storage, 512 + 20);
         assert_eq!(values(&storage, START).unwrap(), [b"a"]);
+        assert_eq!(journal(&storage, START).replay().unwrap().torn_bytes(), 512);
+        let whole = filled(&[b"a", b"b"], false);
+        assert_eq!(journal(&whole, START).replay().unwrap().torn_bytes(), 0);
     }
 
     #[test]
