@@ -1,0 +1,24 @@
+//! Fault tests of Headwater's log on real processes and real file systems; the program
+//! `headwater-faults` runs them. Not part of what users get.
+#![allow(
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test program: it speaks to its terminal, and an index out of bounds fails a test"
+)]
+mod failure;
+mod place;
+mod tally;
+mod plan;
+mod message;
+mod store;
+mod writer;
+mod child;
+mod model;
+mod verify;
+mod disk;
+mod kill;
+mod kill_cli;
+mod power_cut;
+mod run;
+
+pub use run::main;

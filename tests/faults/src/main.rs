@@ -1,0 +1,7 @@
+//! The program `headwater-faults`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    headwater_faults::main()
+}

@@ -1,0 +1,98 @@
+//! The arguments of the program, and how its tests end.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::disk::clean_up;
+use crate::failure::{Failure, Result};
+use crate::kill;
+use crate::kill_cli;
+use crate::power_cut::{self, PowerCutArgs};
+use crate::tally::Tally;
+use crate::writer::{self, WriterArgs};
+
+/// Fault tests of Headwater's log on real processes and real file systems.
+///
+/// Each command runs one test and prints a line of figures. Exit codes: 0 passed or skipped, 1 failed.
+#[derive(Debug, Parser)]
+#[command(name = "headwater-faults", version)]
+struct Cli {
+    /// What decides everything that is left to chance. Default = a new one.
+    #[arg(long, global = true, env = "HEADWATER_SEED")]
+    test_seed: Option<u64>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Writes until it is killed; started by the other commands.
+    #[command(hide = true)]
+    Writer(WriterArgs),
+    /// Kills writing processes with SIGKILL.
+    Kill {
+        /// How often.
+        #[arg(long, default_value_t = 500)]
+        kills: u64,
+    },
+    /// Kills `headwater produce` with SIGKILL.
+    KillCli {
+        /// How often.
+        #[arg(long, default_value_t = 20)]
+        kills: u64,
+    },
+    /// Cuts the power of a file system on a loop device.
+    PowerCut(PowerCutArgs),
+}
+
+impl Command {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Writer(_) => "writer",
+            Self::Kill { .. } => "kill",
+            Self::KillCli { .. } => "kill-cli",
+            Self::PowerCut(_) => "power-cut",
+        }
+    }
+
+    fn run(self, seed: u64) -> Result<Tally> {
+        match self {
+            Self::Writer(args) => {
+                writer::run(&args);
+                Ok(Tally::default())
+            }
+            Self::Kill { kills } => kill::run(kills, seed),
+            Self::KillCli { kills } => kill_cli::run(kills, seed),
+            Self::PowerCut(args) => power_cut::run(args, seed),
+        }
+    }
+}
+
+/// Runs the program with its arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let (seed, name) =
+        (cli.test_seed.unwrap_or_else(|| fastrand::u64(0..1 << 40)), cli.command.name());
+    if let Command::Writer(args) = &cli.command {
+        writer::run(args);
+        return ExitCode::SUCCESS;
+    }
+    clean_up();
+    println!("{name}: seed {seed}");
+    match cli.command.run(seed) {
+        Ok(tally) => {
+            println!("{name}: {tally}");
+            ExitCode::SUCCESS
+        }
+        Err(skipped @ Failure::Skipped(_)) => {
+            println!("{name}: {skipped}");
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            println!("{name}: {failure} (HEADWATER_SEED={seed})");
+            ExitCode::FAILURE
+        }
+    }
+}
