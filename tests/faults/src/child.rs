@@ -81,6 +81,11 @@ impl Writer {
         }
     }
 
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Ends it with SIGKILL, and hears what it had said by then.
     pub(crate) fn kill(mut self) -> Result<Ended> {
         self.child.kill().to("kill a writer")?;
@@ -122,6 +127,11 @@ impl Drop for Writer {
 }
 
 impl Ended {
+    /// What signal it died of, if it did.
+    pub(crate) fn signal(&self) -> Option<i32> {
+        self.status.signal()
+    }
+
     /// Nothing has ended it but SIGKILL or itself.
     pub(crate) fn check_no_crash(&self) -> Result {
         self.check_no_panic()?;

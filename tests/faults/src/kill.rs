@@ -7,14 +7,14 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use crate::child::{Writer, this_program};
-use crate::failure::{Context as _, Result, violation};
+use crate::failure::{Result, violation};
 use crate::message::{CUT_SOMETHING, Message};
 use crate::model::{Loss, Model};
-use crate::place::{memory, temporary};
+use crate::place::{folder_in, memory, temporary};
 use crate::plan::Plan;
 use crate::store::{Acknowledge, StoreSettings};
 use crate::tally::Tally;
-use crate::verify::verify;
+use crate::verify::{COMPACTED, verify};
 use crate::writer::WriterArgs;
 
 /// How often the writers of one store are killed before the next begins.
@@ -40,9 +40,7 @@ pub(crate) fn run(kills: u64, seed: u64) -> Result<Tally> {
     while tally.get("kills") < kills {
         let seed = seed.wrapping_add(store);
         let settings = store_settings(store, seed);
-        let folder =
-            tempfile::Builder::new().prefix("headwater-faults-kill").tempdir_in(folder(store));
-        let folder = folder.to("make a folder")?;
+        let folder = folder_in(&base(store), "kill")?;
         let threads = 1 + usize::try_from(store % 3).unwrap_or_default();
         let plan = Plan::new(seed, settings.journal_bytes);
         let dir = folder.path().join("store");
@@ -58,7 +56,8 @@ pub(crate) fn run(kills: u64, seed: u64) -> Result<Tally> {
         }
         store += 1;
     }
-    for figure in ["acknowledged records", "transactions compared", "kills in recovery"] {
+    for figure in ["acknowledged records", "transactions compared", COMPACTED, "kills in recovery"]
+    {
         if tally.get(figure) == 0 {
             return violation(format!("too gentle: {figure} 0 in {tally}"));
         }
@@ -81,7 +80,7 @@ fn store_settings(store: u64, seed: u64) -> StoreSettings {
 }
 
 /// Most stores lie in memory, where a sync costs nothing; to be killed they need no disk.
-fn folder(store: u64) -> PathBuf {
+fn base(store: u64) -> PathBuf {
     memory().filter(|_| !store.is_multiple_of(STORES_PER_DISK_STORE)).unwrap_or_else(temporary)
 }
 

@@ -15,7 +15,7 @@ use headwater_log_store::{
 
 use crate::failure::{Context as _, Failure, Promise as _, Result, violation};
 use crate::message::Recovered;
-use crate::place::{memory, temporary};
+use crate::place::{folder_in, memory, temporary};
 use crate::store::{Acknowledge, StoreSettings};
 use crate::tally::Tally;
 use crate::verify::inspect_store;
@@ -45,8 +45,7 @@ pub(crate) fn run(kills: u64, seed: u64) -> Result<Tally> {
     let mut store: u64 = 0;
     while tally.get("kills") < kills {
         let base = memory().filter(|_| !store.is_multiple_of(8)).unwrap_or_else(temporary);
-        let folder = tempfile::Builder::new().prefix("headwater-faults-cli").tempdir_in(base);
-        let folder = folder.to("make a folder")?;
+        let folder = folder_in(&base, "cli")?;
         let mut rng = Rng::with_seed(seed.wrapping_add(store));
         let mut lines = Vec::new();
         create(folder.path(), &mut rng)?;

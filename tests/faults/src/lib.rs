@@ -19,6 +19,9 @@ mod disk;
 mod kill;
 mod kill_cli;
 mod power_cut;
+mod open_time;
+mod openers;
+mod limits;
 mod run;
 
 pub use run::main;

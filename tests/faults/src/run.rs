@@ -8,6 +8,9 @@ use crate::disk::clean_up;
 use crate::failure::{Failure, Result};
 use crate::kill;
 use crate::kill_cli;
+use crate::limits::{self, LimitArgs, LimitedArgs};
+use crate::open_time::{self, FillerArgs, OpenTimeArgs};
+use crate::openers::{self, HolderArgs};
 use crate::power_cut::{self, PowerCutArgs};
 use crate::tally::Tally;
 use crate::writer::{self, WriterArgs};
@@ -44,6 +47,21 @@ enum Command {
     },
     /// Cuts the power of a file system on a loop device.
     PowerCut(PowerCutArgs),
+    /// Measures how long it takes to open a large store.
+    OpenTime(OpenTimeArgs),
+    /// Writes and waits; started by the other commands.
+    #[command(hide = true)]
+    Filler(FillerArgs),
+    /// Runs a process that has too little of something.
+    Limits(LimitArgs),
+    /// Has too little of something; started by the other commands.
+    #[command(hide = true)]
+    Limited(LimitedArgs),
+    /// Opens a store in two processes.
+    Openers,
+    /// Opens a store and holds it; started by the other commands.
+    #[command(hide = true)]
+    Holder(HolderArgs),
 }
 
 impl Command {
@@ -53,18 +71,38 @@ impl Command {
             Self::Kill { .. } => "kill",
             Self::KillCli { .. } => "kill-cli",
             Self::PowerCut(_) => "power-cut",
+            Self::OpenTime(_) => "open-time",
+            Self::Filler(_) => "filler",
+            Self::Limits(_) => "limits",
+            Self::Limited(_) => "limited",
+            Self::Openers => "openers",
+            Self::Holder(_) => "holder",
         }
+    }
+
+    /// What the commands do that only start for another; `None` for a test.
+    fn run_for_another(&self) -> Option<Result> {
+        match self {
+            Self::Writer(args) => writer::run(args),
+            Self::Filler(args) => open_time::fill_until_killed(args),
+            Self::Holder(args) => openers::hold(args),
+            Self::Limited(args) => return Some(limits::run_limited(args)),
+            _ => return None,
+        }
+        Some(Ok(()))
     }
 
     fn run(self, seed: u64) -> Result<Tally> {
         match self {
-            Self::Writer(args) => {
-                writer::run(&args);
+            Self::Writer(_) | Self::Filler(_) | Self::Limited(_) | Self::Holder(_) => {
                 Ok(Tally::default())
             }
             Self::Kill { kills } => kill::run(kills, seed),
             Self::KillCli { kills } => kill_cli::run(kills, seed),
             Self::PowerCut(args) => power_cut::run(args, seed),
+            Self::OpenTime(args) => open_time::run(&args),
+            Self::Limits(args) => limits::run(&args, seed),
+            Self::Openers => openers::run(),
         }
     }
 }
@@ -75,9 +113,14 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let (seed, name) =
         (cli.test_seed.unwrap_or_else(|| fastrand::u64(0..1 << 40)), cli.command.name());
-    if let Command::Writer(args) = &cli.command {
-        writer::run(args);
-        return ExitCode::SUCCESS;
+    if let Some(done) = cli.command.run_for_another() {
+        return match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => {
+                println!("{failure}");
+                ExitCode::FAILURE
+            }
+        };
     }
     clean_up();
     println!("{name}: seed {seed}");

@@ -24,6 +24,8 @@ pub(crate) enum Acknowledge {
 }
 
 impl Acknowledge {
+    pub(crate) const ALL: [Self; 3] = [Self::Sync, Self::Interval, Self::Os];
+
     fn durability(self) -> Durability {
         match self {
             Self::Sync => Durability::Sync,
@@ -66,7 +68,7 @@ impl StoreSettings {
         let (journal_bytes, segment_bytes) = match rng.u8(0..4) {
             0 => (64 << (10 + 2 * rng.u32(0..3)), 16 << (10 + 2 * rng.u32(0..4))),
             // For long values, whose writes are torn by a kill.
-            _ => (4 << 20, 16 << 20),
+            _ => (4 << 20, 1 << (20 + 4 * rng.u32(0..2))),
         };
         Self {
             acknowledge,
@@ -114,6 +116,7 @@ impl StoreSettings {
             .journal_bytes(self.journal_bytes)
             .housekeeping(!self.no_housekeeping)
             .retention_check_interval(Duration::from_millis(20))
+            .compaction_check_interval(Duration::from_millis(10))
             .create(true)
             .open()
     }
@@ -132,7 +135,10 @@ impl StoreSettings {
         match topic {
             Topic::Plain | Topic::Cut => new.config("retention.ms", "-1"),
             Topic::Short => new.config("retention.bytes", self.retention_bytes().to_string()),
-            Topic::Keyed => new.config("cleanup.policy", "compact"),
+            Topic::Keyed => new
+                .config("cleanup.policy", "compact")
+                .config("min.cleanable.dirty.ratio", "0.01")
+                .config("delete.retention.ms", "50"),
         }
     }
 

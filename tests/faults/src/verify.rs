@@ -17,6 +17,9 @@ use crate::store::StoreSettings;
 use crate::tally::Tally;
 use crate::writer::own_topic;
 
+/// The figure of records that compactions have dropped.
+pub(crate) const COMPACTED: &str = "records compacted away";
+
 /// What became of a record of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
@@ -49,7 +52,7 @@ pub(crate) fn verify(
     let settings = StoreSettings { no_housekeeping: true, ..settings.clone() };
     let store = settings.open(dir).promised("a stopped store does not open")?;
     Recovered::from(&store.recovery()).count(tally);
-    Comparison { store: &store, model, loss, lost: 0 }.run(tally)?;
+    Comparison { store: &store, model, loss, lost: 0, compacted: 0 }.run(tally)?;
     check_retention(&settings, dir, model)?;
     store.close().promised("a store does not close")?;
     drop(store);
@@ -99,6 +102,7 @@ struct Comparison<'a> {
     model: &'a mut Model,
     loss: Loss,
     lost: u64,
+    compacted: u64,
 }
 
 impl Comparison<'_> {
@@ -115,6 +119,7 @@ impl Comparison<'_> {
         self.check_own_topics()?;
         tally.add("records compared", read.iter().map(|r| r.records.len() as u64).sum());
         tally.add("acknowledged records lost in a power cut, as allowed", self.lost);
+        tally.add(COMPACTED, self.compacted);
         for (number, read) in read.into_iter().enumerate() {
             self.model.starts[number] = read.start;
             self.model.found[number] = read.records;
@@ -272,7 +277,8 @@ impl Comparison<'_> {
                 }
                 expect.losable
             } else {
-                topic == Topic::Keyed && self.is_superseded(*offset, expect.identity, read)
+                self.compacted += 1;
+                topic == Topic::Keyed && self.is_compacted(*offset, expect.identity, expected, read)
             };
             if !allowed {
                 return violation(format!(
@@ -292,11 +298,25 @@ impl Comparison<'_> {
         Ok(())
     }
 
-    /// Whether a later record has the same key.
-    fn is_superseded(&mut self, offset: u64, identity: Identity, read: &Read) -> bool {
-        let key = self.planned(identity).and_then(|planned| planned.key);
-        let later: Vec<_> = read.records.range(offset + 1..).map(|(_, later)| *later).collect();
-        later.into_iter().any(|later| self.planned(later).and_then(|p| p.key) == key)
+    /// Whether a compaction may have dropped a record: a later one has the same key, or it is a
+    /// tombstone and nothing that it deletes is left.
+    fn is_compacted(
+        &mut self,
+        offset: u64,
+        identity: Identity,
+        expected: &BTreeMap<u64, Expected>,
+        read: &Read,
+    ) -> bool {
+        let Some(planned) = self.planned(identity) else { return false };
+        let later = expected.range(offset + 1..).map(|(_, expected)| expected.identity);
+        let later: Vec<_> =
+            later.chain(read.records.range(offset + 1..).map(|(_, later)| *later)).collect();
+        let mut of_key = |identity| self.planned(identity).is_some_and(|p| p.key == planned.key);
+        if later.into_iter().any(&mut of_key) {
+            return true;
+        }
+        let earlier: Vec<_> = read.records.range(..offset).map(|(_, earlier)| *earlier).collect();
+        planned.value_len.is_none() && !earlier.into_iter().any(of_key)
     }
 
     /// Transactions are whole or absent, and of other units there is a beginning.
