@@ -1481,3 +1481,39 @@ fn recovery_says_what_a_power_cut_has_taken() {
     assert_eq!((&torn.topic_partition, torn.offset), (&tp("t", 0), Offset::new(1)));
     assert!(torn.bytes > 60, "{torn:?}");
 }
+
+/// A kill while a topic was made, and a second one while the next open made its files anew, left a
+/// partition without its first segment: `verify` called that damage, though nothing was ever in it
+/// and the next open goes on as if nothing had happened.
+#[test]
+fn verify_finds_no_damage_where_the_making_of_a_topic_was_interrupted_twice() {
+    let fail_at = |storage: &SimulatedStorage, call| {
+        let at = storage.calls() + call;
+        let kind = io::ErrorKind::Other;
+        storage.set_fault(Some(CallFault { at, from_then_on: true, kind }));
+    };
+    let mut interrupted = 0;
+    for first in 1..40 {
+        let storage = SimulatedStorage::new();
+        let store = sim(&storage, Durability::Sync).unwrap();
+        fail_at(&storage, first);
+        if store.create_topic(&NewTopic::new("t")).is_ok() {
+            break;
+        }
+        for second in 1..80 {
+            let killed = storage.crash(CrashKind::Kill, |_| 0);
+            fail_at(&killed, second);
+            let opened = sim(&killed, Durability::Sync);
+            let again = killed.crash(CrashKind::Kill, |_| 0);
+            let report = inspect::verify(&again, Path::new("store")).unwrap();
+            let worst = report.severity();
+            assert!(worst < Some(inspect::Severity::Data), "{first}, {second}: {report:?}");
+            sim(&again, Durability::Sync).unwrap();
+            if opened.is_ok() {
+                break;
+            }
+            interrupted += 1;
+        }
+    }
+    assert!(interrupted > 100, "{interrupted}");
+}

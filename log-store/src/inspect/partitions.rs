@@ -24,6 +24,9 @@ pub(super) struct PartitionSpec<'a> {
     pub(super) clean: bool,
     /// Whether somebody writes to it right now.
     pub(super) live: bool,
+    /// Whether the checkpoint knows it. If it does not, nothing was ever written to it, and the
+    /// next open makes its files anew.
+    pub(super) is_known: bool,
 }
 
 /// The name that repair gives to a segment that it has replaced.
@@ -38,6 +41,11 @@ impl PartitionSpec<'_> {
     fn finding(&self, severity: Severity, path: &Path, reason: impl Into<String>) -> Finding {
         let topic_partition = Some(self.topic_partition.clone());
         Finding { topic_partition, ..finding(severity, path, reason) }
+    }
+
+    /// How bad it is if a file is missing.
+    fn missing(&self) -> Severity {
+        if self.is_known { Severity::Data } else { Severity::Harmless }
     }
 
     /// Looks at every file in the folder.
@@ -88,7 +96,7 @@ impl PartitionSpec<'_> {
             offsets: (!offsets.is_empty()).then(|| offsets.clone()),
             ..finding
         };
-        let mut file = match source.open(&path, Severity::Data) {
+        let mut file = match source.open(&path, self.missing()) {
             Ok(file) => file,
             Err(finding) => {
                 report.findings.push(lost(finding));
@@ -171,15 +179,11 @@ impl PartitionSpec<'_> {
     }
 
     fn verify_names(&self, source: &Source<'_>, report: &mut VerifyReport) {
-        let names = match source.list(&self.dir(), Severity::Data) {
+        let names = match source.list(&self.dir(), self.missing()) {
             Ok(names) => names,
             Err(finding) => {
-                // A partition that no checkpoint knows has nothing, and the next open makes it.
-                let is_empty = self.mark.segments.iter().all(|mark| mark.end.position == 0);
-                let severity =
-                    if is_empty && !self.clean { Severity::Harmless } else { Severity::Data };
                 let topic_partition = Some(self.topic_partition.clone());
-                report.findings.push(Finding { severity, topic_partition, ..finding });
+                report.findings.push(Finding { topic_partition, ..finding });
                 return;
             }
         };

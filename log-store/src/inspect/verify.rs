@@ -99,7 +99,9 @@ pub(super) fn spec<'a>(
     live: bool,
 ) -> PartitionSpec<'a> {
     let (topic_id, partition) = (file.id, topic_partition.partition);
+    let mut marks = image.checkpoint.iter().flat_map(|checkpoint| &checkpoint.partitions);
     PartitionSpec {
+        is_known: marks.any(|mark| mark.topic_id == topic_id && mark.partition == partition),
         topic_partition,
         place: image.store_id.map(|store_id| Place { store_id, topic_id, partition }),
         mark,
