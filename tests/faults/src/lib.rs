@@ -19,6 +19,7 @@ mod disk;
 mod kill;
 mod kill_cli;
 mod power_cut;
+mod failed_calls;
 mod open_time;
 mod openers;
 mod limits;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::disk::clean_up;
+use crate::failed_calls;
 use crate::failure::{Failure, Result};
 use crate::kill;
 use crate::kill_cli;
@@ -47,6 +48,12 @@ enum Command {
     },
     /// Cuts the power of a file system on a loop device.
     PowerCut(PowerCutArgs),
+    /// Lets system calls of a writer fail.
+    FailedCalls {
+        /// How many, each in a run of its own.
+        #[arg(long, default_value_t = 20)]
+        points: u64,
+    },
     /// Measures how long it takes to open a large store.
     OpenTime(OpenTimeArgs),
     /// Writes and waits; started by the other commands.
@@ -71,6 +78,7 @@ impl Command {
             Self::Kill { .. } => "kill",
             Self::KillCli { .. } => "kill-cli",
             Self::PowerCut(_) => "power-cut",
+            Self::FailedCalls { .. } => "failed-calls",
             Self::OpenTime(_) => "open-time",
             Self::Filler(_) => "filler",
             Self::Limits(_) => "limits",
@@ -100,6 +108,7 @@ impl Command {
             Self::Kill { kills } => kill::run(kills, seed),
             Self::KillCli { kills } => kill_cli::run(kills, seed),
             Self::PowerCut(args) => power_cut::run(args, seed),
+            Self::FailedCalls { points } => failed_calls::run(points, seed),
             Self::OpenTime(args) => open_time::run(&args),
             Self::Limits(args) => limits::run(&args, seed),
             Self::Openers => openers::run(),

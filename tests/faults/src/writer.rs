@@ -70,7 +70,7 @@ pub(crate) fn run(args: &WriterArgs) {
         for (thread, from) in (0..).zip(&args.from) {
             let store = &store;
             scope.spawn(move || {
-                let mut worker = Worker::new(thread, plan, store);
+                let mut worker = Worker::new(thread, plan, store, args.store.no_housekeeping);
                 let last = from.saturating_add(args.units);
                 (*from..last).try_for_each(|number| worker.run(number))
             });
@@ -102,6 +102,8 @@ struct Worker<'a> {
     thread: u32,
     plan: Plan,
     store: &'a LogStore,
+    /// Whether this thread does what the store's own does otherwise.
+    keeps_house: bool,
     value: Vec<u8>,
     /// Where this thread's last acknowledged record of the partition that is cut lies.
     last_cut: Option<u64>,
@@ -113,8 +115,9 @@ struct Worker<'a> {
 struct Ended;
 
 impl<'a> Worker<'a> {
-    fn new(thread: u32, plan: Plan, store: &'a LogStore) -> Self {
-        Self { thread, plan, store, value: Vec::new(), last_cut: None, last: None }
+    fn new(thread: u32, plan: Plan, store: &'a LogStore, keeps_house: bool) -> Self {
+        let (value, last_cut, last) = (Vec::new(), None, None);
+        Self { thread, plan, store, keeps_house, value, last_cut, last }
     }
 
     fn run(&mut self, number: u32) -> Result<(), Ended> {
@@ -146,7 +149,7 @@ impl<'a> Worker<'a> {
     /// After a failure that poisons the store nothing is acknowledged any more.
     fn stays_poisoned(&self) {
         for number in 0..PARTITIONS.len() {
-            match self.store.append(&partition(number), &Record::value(b"after the poison")) {
+            match self.store.append(&partition(number), &Record::value(b"after").with_key(b"key")) {
                 Err(Error::Poisoned { .. }) => {}
                 other => {
                     let text = format!("an append to a poisoned store returned {other:?}");
@@ -163,7 +166,13 @@ impl<'a> Worker<'a> {
             Kind::Transaction | Kind::Aborted => self.transaction(unit, number),
             Kind::DeleteRecords => self.delete_records(),
             Kind::OwnTopic => self.own_topic(),
-            Kind::Read => self.read().map(|()| Vec::new()),
+            Kind::Read => {
+                if self.keeps_house {
+                    self.store.enforce_retention()?;
+                    self.store.compact()?;
+                }
+                self.read().map(|()| Vec::new())
+            }
         }
     }
 
