@@ -104,6 +104,13 @@ impl Disk {
         Ok(())
     }
 
+    /// Limits how much goes to the device at a time.
+    pub(crate) fn limit_requests(&self, kib: u64) -> Result {
+        let name = self.device.trim_start_matches("/dev/");
+        let setting = Path::new("/sys/block").join(name).join("queue/max_sectors_kb");
+        std::fs::write(setting, kib.to_string()).to("limit the requests of a disk")
+    }
+
     /// Cuts the power: nothing reaches the disk any more that is not there.
     pub(crate) fn cut_power(&self) -> Result {
         shut_down(&self.mount_point)

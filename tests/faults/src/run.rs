@@ -14,6 +14,7 @@ use crate::open_time::{self, FillerArgs, OpenTimeArgs};
 use crate::openers::{self, HolderArgs};
 use crate::power_cut::{self, PowerCutArgs};
 use crate::tally::Tally;
+use crate::write_back::{self, WriteBackArgs};
 use crate::writer::{self, WriterArgs};
 
 /// Fault tests of Headwater's log on real processes and real file systems.
@@ -48,6 +49,8 @@ enum Command {
     },
     /// Cuts the power of a file system on a loop device.
     PowerCut(PowerCutArgs),
+    /// Lets a disk refuse writes that a file system does behind the writer.
+    WriteBack(WriteBackArgs),
     /// Lets system calls of a writer fail.
     FailedCalls {
         /// How many, each in a run of its own.
@@ -78,6 +81,7 @@ impl Command {
             Self::Kill { .. } => "kill",
             Self::KillCli { .. } => "kill-cli",
             Self::PowerCut(_) => "power-cut",
+            Self::WriteBack(_) => "write-back",
             Self::FailedCalls { .. } => "failed-calls",
             Self::OpenTime(_) => "open-time",
             Self::Filler(_) => "filler",
@@ -108,6 +112,7 @@ impl Command {
             Self::Kill { kills } => kill::run(kills, seed),
             Self::KillCli { kills } => kill_cli::run(kills, seed),
             Self::PowerCut(args) => power_cut::run(args, seed),
+            Self::WriteBack(args) => write_back::run(args, seed),
             Self::FailedCalls { points } => failed_calls::run(points, seed),
             Self::OpenTime(args) => open_time::run(&args),
             Self::Limits(args) => limits::run(&args, seed),
