@@ -1517,3 +1517,32 @@ fn verify_finds_no_damage_where_the_making_of_a_topic_was_interrupted_twice() {
     }
     assert!(interrupted > 100, "{interrupted}");
 }
+
+/// A process was killed while a partition was empty: its recovery reserved no bytes at all for that,
+/// which a real file system refuses, and the store did not open any more.
+#[test]
+fn a_killed_store_with_an_empty_partition_opens_on_a_real_file_system() {
+    let folder = tempfile::tempdir().unwrap();
+    let (killed, copy) = (folder.path().join("killed"), folder.path().join("copy"));
+    for durability in [Durability::Sync, Durability::Os] {
+        let open = |dir: &Path| {
+            let builder = LogStore::builder(dir).durability(durability).journal_bytes(64 << 10);
+            builder.create(true).open().unwrap()
+        };
+        let store = open(&killed);
+        store.create_topic(&NewTopic::new("empty")).unwrap();
+        store.create_topic(&NewTopic::new("t")).unwrap();
+        put(&store, &tp("t", 0), "x").unwrap();
+        // What a killed process leaves behind.
+        let copied = std::process::Command::new("cp").arg("-r").args([&killed, &copy]).status();
+        assert!(copied.unwrap().success());
+        let opened = open(&copy);
+        assert!(!opened.recovery().clean);
+        assert_eq!(values(&opened, &tp("t", 0)), ["x"]);
+        assert!(values(&opened, &tp("empty", 0)).is_empty());
+        opened.close().unwrap();
+        store.close().unwrap();
+        std::fs::remove_dir_all(&killed).unwrap();
+        std::fs::remove_dir_all(&copy).unwrap();
+    }
+}

@@ -248,6 +248,10 @@ impl StorageFile for DirectoryFile {
             return Ok(());
         }
         let len = len.max(reserved);
+        if len == 0 {
+            // The system refuses to reserve nothing.
+            return Ok(());
+        }
         match rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), 0, len) {
             Ok(()) => {
                 *self.write_map.write() = Some(WriteMap::new(&self.file, to_index(len)?)?);
