@@ -228,7 +228,7 @@ impl<'a> Worker<'a> {
 
     fn transaction(&mut self, unit: &Unit, number: u32) -> Result<Vec<u64>, Error> {
         let id = format!("thread-{}", self.thread);
-        let config = ProducerConfig { transactional_id: Some(id.clone()) };
+        let config = ProducerConfig { transactional_id: Some(id.clone()), ..Default::default() };
         unless_full(|| {
             let mut producer = self.store.producer(&config)?;
             producer.begin_transaction()?;

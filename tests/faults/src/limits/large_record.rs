@@ -21,7 +21,8 @@ pub(crate) fn run(dir: &Path, tally: &mut Tally) -> Result {
         let record = Record::value(&value);
         let sent = |transaction: bool| {
             let transactional_id = transaction.then(|| "t".to_owned());
-            let mut producer = store.producer(&ProducerConfig { transactional_id })?;
+            let mut producer =
+                store.producer(&ProducerConfig { transactional_id, ..Default::default() })?;
             if transaction {
                 producer.begin_transaction()?;
             }
