@@ -11,7 +11,7 @@ use crate::Scale;
 
 const PROBE_SYNCS: u64 = 20;
 const PROBE_TIME_MAX: Duration = Duration::from_millis(10);
-const REST_MAX: Duration = Duration::from_secs(30);
+const REST_MAX: Duration = Duration::from_secs(3);
 
 /// What an acknowledged record survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +120,7 @@ pub fn let_disk_rest(folder: &Path) {
         if is_fast || started.elapsed() > REST_MAX {
             return;
         }
-        std::thread::park_timeout(Duration::from_secs(2));
+        std::thread::park_timeout(Duration::from_millis(500));
     }
 }
 
