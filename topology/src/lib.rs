@@ -50,8 +50,9 @@ pub use graph::plan::Topology;
 pub use metrics::{DropReason, MetricsSnapshot};
 pub use record::Headers;
 pub use replay::reset::{InputReset, Reset, ResetPlan};
-pub use runtime::streams::{ReadOnlyKeyValueStore, ReadOnlyWindowStore, Streams};
-pub use runtime::worker::{Progress, StreamsState};
+pub use runtime::read_only::{ReadOnlyKeyValueStore, ReadOnlyWindowStore};
+pub use runtime::status::{Progress, StreamsState};
+pub use runtime::streams::Streams;
 pub use serdes::{
     BytesSerde, DefaultSerde, JsonSerde, NumberSerde, OptionSerde, Serde, SerdeRef, StringSerde,
     UnitSerde,

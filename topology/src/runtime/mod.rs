@@ -16,6 +16,8 @@ pub(crate) mod task_set;
 pub(crate) mod commit;
 pub(crate) mod recovery;
 pub(crate) mod replaying;
+pub(crate) mod status;
 pub(crate) mod worker;
 pub(crate) mod query;
 pub(crate) mod streams;
+pub(crate) mod read_only;

@@ -1,0 +1,161 @@
+//! Read-only handles on the stores of a running application.
+
+use std::hash::Hash;
+use std::marker::PhantomData;
+use std::ops::{Bound, RangeBounds};
+
+use crate::error::Result;
+use crate::runtime::streams::Streams;
+use crate::store::key_value::Row;
+use crate::store::table::ValueAndTimestamp;
+use crate::window::time_windows::TimeWindows;
+use crate::window::windowed::{Window, Windowed};
+
+/// How many rows an iteration asks the worker for at once.
+const ROWS_PER_PAGE: usize = 256;
+
+impl Streams {
+    /// A key-value store, to be read while the application runs.
+    #[must_use]
+    pub fn store<K, V>(&self, name: &str) -> ReadOnlyKeyValueStore<'_, K, V> {
+        ReadOnlyKeyValueStore { streams: self, name: name.to_owned(), types: PhantomData }
+    }
+
+    /// A window store, to be read while the application runs. `windows` are those of its
+    /// aggregation.
+    #[must_use]
+    pub fn window_store<K, V>(
+        &self,
+        name: &str,
+        windows: TimeWindows,
+    ) -> ReadOnlyWindowStore<'_, K, V> {
+        ReadOnlyWindowStore { streams: self, name: name.to_owned(), windows, types: PhantomData }
+    }
+}
+
+/// A key-value store of a running application. Reads see committed values.
+#[derive(Debug)]
+pub struct ReadOnlyKeyValueStore<'a, K, V> {
+    streams: &'a Streams,
+    name: String,
+    types: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K, V> ReadOnlyKeyValueStore<'_, K, V>
+where
+    K: Hash + Eq + Clone + Send + 'static,
+    V: Clone + Send + 'static,
+{
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// `UnknownStore`, `StoreType`, or `NotRunning`.
+    pub fn get(&self, key: &K) -> Result<Option<V>> {
+        Ok(self.get_with_timestamp(key)?.map(|found| found.value))
+    }
+
+    /// The value of a key with its timestamp.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_with_timestamp(&self, key: &K) -> Result<Option<ValueAndTimestamp<V>>> {
+        let (name, key) = (self.name.clone(), key.clone());
+        self.streams.query(move |tasks| tasks.query_get(&name, &key))
+    }
+
+    /// All rows, in the order of the bytes of their keys. They are fetched in pages: a commit in
+    /// between may show in later rows.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn all(&self) -> Result<Vec<(K, V)>> {
+        self.pages(Bound::Unbounded, &Bound::Unbounded)
+    }
+
+    /// The rows of a range of keys, in the order of their bytes.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get), and `Serde` for a bound that cannot be serialized.
+    pub fn range(&self, range: impl RangeBounds<K>) -> Result<Vec<(K, V)>> {
+        let from = self.bound(range.start_bound())?;
+        let to = self.bound(range.end_bound())?;
+        self.pages(from, &to)
+    }
+
+    fn bound(&self, bound: Bound<&K>) -> Result<Bound<Vec<u8>>> {
+        let bytes = |key: &K| {
+            let (name, key) = (self.name.clone(), key.clone());
+            self.streams.query(move |tasks| tasks.query_key_bytes::<K, V>(&name, &key))
+        };
+        Ok(match bound {
+            Bound::Included(key) => Bound::Included(bytes(key)?),
+            Bound::Excluded(key) => Bound::Excluded(bytes(key)?),
+            Bound::Unbounded => Bound::Unbounded,
+        })
+    }
+
+    fn pages(&self, mut from: Bound<Vec<u8>>, to: &Bound<Vec<u8>>) -> Result<Vec<(K, V)>> {
+        let mut rows = Vec::new();
+        loop {
+            let (name, start, end) = (self.name.clone(), from, to.clone());
+            let page: Vec<Row<K, V>> = self
+                .streams
+                .query(move |tasks| tasks.query_page(&name, &start, &end, ROWS_PER_PAGE))?;
+            let full = page.len() == ROWS_PER_PAGE;
+            from = match page.last() {
+                Some((bytes, _, _)) => Bound::Excluded(bytes.clone()),
+                None => return Ok(rows),
+            };
+            rows.extend(page.into_iter().map(|(_, key, value)| (key, value.value)));
+            if !full {
+                return Ok(rows);
+            }
+        }
+    }
+}
+
+/// A window store of a running application. Reads see committed values.
+#[derive(Debug)]
+pub struct ReadOnlyWindowStore<'a, K, V> {
+    streams: &'a Streams,
+    name: String,
+    windows: TimeWindows,
+    types: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K, V> ReadOnlyWindowStore<'_, K, V>
+where
+    K: Hash + Eq + Clone + Send + 'static,
+    V: Clone + Send + 'static,
+{
+    /// The windows of a key that start from `from_ms` up to and including `to_ms`, in order.
+    ///
+    /// # Errors
+    /// `UnknownStore`, `StoreType`, or `NotRunning`.
+    pub fn fetch(&self, key: &K, from_ms: i64, to_ms: i64) -> Result<Vec<(Windowed<K>, V)>> {
+        self.windows(Some(key.clone()), from_ms, to_ms)
+    }
+
+    /// The windows of all keys that start from `from_ms` up to and including `to_ms`, in order.
+    ///
+    /// # Errors
+    /// As [`fetch`](Self::fetch).
+    pub fn fetch_all(&self, from_ms: i64, to_ms: i64) -> Result<Vec<(Windowed<K>, V)>> {
+        self.windows(None, from_ms, to_ms)
+    }
+
+    fn windows(&self, key: Option<K>, from_ms: i64, to_ms: i64) -> Result<Vec<(Windowed<K>, V)>> {
+        let name = self.name.clone();
+        let rows = self
+            .streams
+            .query(move |tasks| tasks.query_windows::<K, V>(&name, key.as_ref(), from_ms, to_ms))?;
+        let size_ms = self.windows.size_ms();
+        Ok(rows
+            .into_iter()
+            .map(|(start_ms, key, value)| {
+                let window = Window { start_ms, end_ms: start_ms.saturating_add(size_ms) };
+                (Windowed { key, window }, value.value)
+            })
+            .collect())
+    }
+}
