@@ -44,7 +44,10 @@ impl TopologyConfig {
     /// [`EmitStrategy::on_window_close`](crate::EmitStrategy::on_window_close) a window is lost
     /// when stream time jumps further than the store keeps windows, before the window was
     /// emitted; and [`Suppressed::until_window_closes`](crate::Suppressed::until_window_closes)
-    /// may give two final results for one session or sliding window.
+    /// may give two final results for one session or sliding window; a record with a null key at a
+    /// left join with a [grace period](crate::Joined::with_grace_period) is a failure, for which
+    /// the processing handler is asked; and operators forget their stream times with a restart, so
+    /// that records which were late before are taken again.
     #[must_use]
     pub const fn kafka_compat(mut self, kafka_compat: bool) -> Self {
         self.kafka_compat = kafka_compat;

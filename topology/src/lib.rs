@@ -33,7 +33,8 @@ pub use dsl::global_table::GlobalKTable;
 pub use dsl::handles::{
     KGroupedStream, KGroupedTable, KStream, KTable, SessionWindowedKStream, TimeWindowedKStream,
 };
-pub use dsl::options::{Consumed, Grouped, Joined, Materialized, Produced};
+pub use dsl::joined::Joined;
+pub use dsl::options::{Consumed, Grouped, Materialized, Produced};
 pub use dsl::printed::Printed;
 pub use dsl::repartitioned::Repartitioned;
 pub use dsl::stream::Terminal;

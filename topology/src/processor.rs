@@ -66,7 +66,7 @@ impl AnyReceiver {
         (Self { receiver: one, share: self.share }, Self { receiver: other, share: self.share })
     }
 
-    fn typed<K: 'static, V: 'static>(self) -> Box<dyn Receiver<K, V>> {
+    pub(crate) fn typed<K: 'static, V: 'static>(self) -> Box<dyn Receiver<K, V>> {
         // The DSL gives a node only children of its own output types.
         *self.receiver.downcast().expect("an edge joins nodes of the same types")
     }

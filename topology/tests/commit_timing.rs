@@ -162,7 +162,9 @@ fn results_do_not_depend_on_commits_and_restarts() {
                     kafka_compat || round > 0 || !expected.is_empty(),
                     "operator {operator} has no results"
                 );
-                for restart_every in [input.len(), 7] {
+                // Kafka Streams' operators forget their times with a restart, and so differ then.
+                let restarts = if kafka_compat { vec![input.len()] } else { vec![input.len(), 7] };
+                for restart_every in restarts {
                     let found = run(&topology, &input, restart_every);
                     assert_eq!(
                         found, expected,

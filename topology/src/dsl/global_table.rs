@@ -8,8 +8,9 @@ use headwater_log_store::AutoOffsetReset;
 
 use crate::dsl::builder::StreamsBuilder;
 use crate::dsl::handles::KStream;
+use crate::dsl::joined::Joined;
 use crate::dsl::materialize::key_value_store;
-use crate::dsl::options::{Consumed, Joined, Materialized};
+use crate::dsl::options::{Consumed, Materialized};
 use crate::dsl::scope::Scope;
 use crate::dsl::table_options::TableOptions;
 use crate::error::BuildError;
@@ -247,6 +248,12 @@ where
         let name = self.scope.name_or_next(joined.name.as_ref(), "KSTREAM-LEFTJOIN-");
         if !self.scope.is_same(&table.scope) {
             self.scope.refuse(BuildError::ForeignStream { operation: "join_global_table" });
+        }
+        if joined.grace_ms.is_some() {
+            self.scope.refuse(BuildError::InvalidOption {
+                what: "the grace period of a join".to_owned(),
+                reason: "the rows of a global table cannot be waited for".to_owned(),
+            });
         }
         let options = StreamTableJoinOptions {
             node: self.scope.next_id(),

@@ -1,5 +1,6 @@
 //! The DSL: it writes a graph and builds nothing that runs.
 pub(crate) mod options;
+pub(crate) mod joined;
 pub(crate) mod table_options;
 pub(crate) mod table_joined;
 pub(crate) mod scope;

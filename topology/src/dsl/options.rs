@@ -220,59 +220,6 @@ impl<K, V> fmt::Debug for Grouped<K, V> {
     }
 }
 
-/// How a stream is joined with a table: serdes for a repartition topic, and a name.
-pub struct Joined<K, V> {
-    pub(crate) serdes: KeyValueSerdes<K, V>,
-    pub(crate) name: Option<String>,
-}
-
-impl<K: DefaultSerde, V: DefaultSerde> Joined<K, V> {
-    /// The types' own serdes.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::with(K::default_serde(), V::default_serde())
-    }
-
-    /// Names the join's node, and the repartition topic if there is one: `<name>-repartition`.
-    #[must_use]
-    pub fn named(name: impl Into<String>) -> Self {
-        Self::new().with_name(name)
-    }
-}
-
-impl<K: DefaultSerde, V: DefaultSerde> Default for Joined<K, V> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<K: DefaultSerde, V: DefaultSerde> From<&str> for Joined<K, V> {
-    fn from(name: &str) -> Self {
-        Self::named(name)
-    }
-}
-
-impl<K, V> Joined<K, V> {
-    /// With these serdes of the stream's keys and values.
-    #[must_use]
-    pub fn with(key_serde: SerdeRef<K>, value_serde: SerdeRef<V>) -> Self {
-        Self { serdes: KeyValueSerdes { key: key_serde, value: value_serde }, name: None }
-    }
-
-    /// See [`named`](Self::named).
-    #[must_use]
-    pub fn with_name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-}
-
-impl<K, V> fmt::Debug for Joined<K, V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Joined").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
 /// How the rows of a table are kept. The name of the store is the short form.
 ///
 /// ```

@@ -98,6 +98,11 @@ impl Scope {
         graph.copartition_above(&[node]);
     }
 
+    /// How far back a store's versions go, if it keeps them.
+    pub(crate) fn history_ms(&self, store: &str) -> Option<i64> {
+        self.0.borrow().history_ms(store)
+    }
+
     /// The source reads a global table.
     pub(crate) fn set_global(&self, source: NodeId) {
         self.0.borrow_mut().set_global(source);

@@ -1,20 +1,25 @@
 //! Joins of a `KStream` with tables, and `to_table`.
 
+use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::dsl::handles::{KStream, KTable};
+use crate::dsl::joined::Joined;
 use crate::dsl::materialize::key_value_store;
-use crate::dsl::options::{Joined, KeyValueSerdes, Materialized};
+use crate::dsl::options::{KeyValueSerdes, Materialized};
 use crate::dsl::repartition::repartition;
 use crate::dsl::table_node::TableNode;
 use crate::error::BuildError;
-use crate::graph::node::NodeKind;
+use crate::graph::node::{NodeFactory, NodeKind, StoreDefinition, StoreKind};
+use crate::operators::join_with_grace::{self, GraceOptions};
 use crate::operators::stream_table_join::{self, Lookup, StreamTableJoinOptions};
 use crate::operators::table_source;
 use crate::operators::table_state::TableState;
 use crate::operators::value_getter::View;
+use crate::processor::StoreHandle;
 use crate::serdes::{DefaultSerde, SerdeRef};
+use crate::store::join_buffer::JoinBuffer;
 use crate::types::NodeId;
 
 impl<K, V> KStream<K, V>
@@ -76,7 +81,7 @@ where
         R: Clone + Send + 'static,
     {
         let join = move |key: &K, value, row: Option<V2>| Some(joiner(key, value, row?));
-        self.add_table_join(table, join, &joined.into(), false)
+        self.add_table_join(table, join, joined.into(), false)
     }
 
     /// As [`join_table`](Self::join_table), where a record without a row is joined with `None`,
@@ -110,14 +115,14 @@ where
         R: Clone + Send + 'static,
     {
         let join = move |key: &K, value, row| Some(joiner(key, value, row));
-        self.add_table_join(table, join, &joined.into(), true)
+        self.add_table_join(table, join, joined.into(), true)
     }
 
     fn add_table_join<V2, R>(
         &self,
         table: &KTable<K, V2>,
         join: impl Fn(&K, V, Option<V2>) -> Option<R> + Send + Sync + 'static,
-        joined: &Joined<K, V>,
+        joined: Joined<K, V>,
         left: bool,
     ) -> KStream<K, R>
     where
@@ -149,13 +154,76 @@ where
             },
             join,
         );
+        let (factory, buffer) = match joined.grace_ms {
+            Some(grace_ms) => {
+                let (factory, buffer) = self.waiting(table, &joined, (grace_ms, left), factory);
+                (factory, Some(buffer))
+            }
+            None => (factory, None),
+        };
         let kind = NodeKind::Processor { stores, factory };
         let node = self.scope.add_node(name, &[stream], kind);
+        if let Some(buffer) = buffer {
+            self.scope.add_store_of(node, buffer);
+        }
         self.scope.copartition(&[stream, table.node]);
         if left {
             self.scope.let_null_keys_pass(node);
         }
         KStream::new(self.scope.clone(), node, false)
+    }
+
+    /// A join whose records wait, and the store that they wait in.
+    fn waiting<V2>(
+        &self,
+        table: &KTable<K, V2>,
+        joined: &Joined<K, V>,
+        (grace_ms, left): (i64, bool),
+        join: NodeFactory,
+    ) -> (NodeFactory, StoreDefinition)
+    where
+        V2: Clone + Send + 'static,
+    {
+        let refuse = |reason: &str| {
+            self.scope.refuse(BuildError::InvalidOption {
+                what: "the grace period of a join".to_owned(),
+                reason: reason.to_owned(),
+            });
+        };
+        if joined.name.is_none() {
+            refuse("the store in which records wait takes its name from the join: name it");
+        }
+        let stores = table.table.view().stores;
+        let histories = stores.iter().filter_map(|store| self.scope.history_ms(store));
+        if !table.table.is_versioned() {
+            refuse("only the rows of a versioned table can be waited for");
+        } else if histories.min().is_some_and(|history_ms| history_ms < grace_ms) {
+            refuse("it is longer than the history of the table");
+        }
+        let store = format!("{}-Buffer", joined.name.as_deref().unwrap_or_default());
+        let (key_serde, value_serde) = (&joined.serdes.key, &joined.serdes.value);
+        let options = GraceOptions {
+            node: self.scope.next_id(),
+            store: store.clone(),
+            key_serde: Arc::clone(key_serde),
+            value_serde: Arc::clone(value_serde),
+            left,
+            kafka_compat: self.scope.kafka_compat(),
+        };
+        let serdes = joined.serdes.clone();
+        let name = store.clone();
+        let build = move || {
+            let KeyValueSerdes { key, value } = serdes.clone();
+            StoreHandle::new(JoinBuffer::new(name.clone(), grace_ms, key, value))
+        };
+        let definition = StoreDefinition {
+            name: store,
+            kind: StoreKind::KeyValue,
+            logged: true,
+            configs: BTreeMap::new(),
+            factory: Arc::new(build),
+        };
+        (join_with_grace::factory(options, join), definition)
     }
 
     /// The node whose records a join can take: this one, or behind a repartition topic that is

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::error::BuildError;
 use crate::graph::naming::Naming;
-use crate::graph::node::{Node, NodeKind, StoreDefinition};
+use crate::graph::node::{Node, NodeKind, StoreDefinition, StoreKind};
 use crate::graph::repartition::Repartitions;
 use crate::graph::subtopology::subtopologies;
 use crate::graph::validate::validate;
@@ -30,6 +30,8 @@ pub(crate) struct Graph {
     pub(crate) copartitioned: Vec<BTreeSet<TopicRef>>,
     /// How many partitions the application wants a repartition topic to have.
     pub(crate) enforced_partitions: BTreeMap<TopicRef, u32>,
+    /// Whether results are Kafka Streams' also where Headwater's would differ.
+    pub(crate) kafka_compat: bool,
     /// The sources of global tables.
     globals: BTreeSet<NodeId>,
     /// The topics that lead back to a sub-topology before the one that writes them.
@@ -190,6 +192,15 @@ impl GraphBuilder {
         self.stores.push(store);
     }
 
+    /// How far back a store's versions go, if it keeps them.
+    pub(crate) fn history_ms(&self, name: &str) -> Option<i64> {
+        let store = self.stores.iter().find(|store| store.name == name)?;
+        match store.kind {
+            StoreKind::Versioned { history_ms } => Some(history_ms),
+            StoreKind::KeyValue | StoreKind::Window { .. } => None,
+        }
+    }
+
     /// Lets a node use a store.
     pub(crate) fn connect(&mut self, id: NodeId, store: &str) {
         let kind = self.nodes.get_mut(id.index()).map(|node| &mut node.kind);
@@ -269,6 +280,7 @@ impl GraphBuilder {
                 stores: self.stores.clone(),
                 copartitioned: self.copartitioned.clone(),
                 enforced_partitions: self.enforced_partitions.clone(),
+                kafka_compat: self.kafka_compat,
                 globals: self.globals.clone(),
                 feedback: self.feedback.clone(),
             }),

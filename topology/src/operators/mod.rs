@@ -21,6 +21,7 @@ pub(crate) mod table_aggregate;
 pub(crate) mod table_join;
 pub(crate) mod foreign_key;
 pub(crate) mod stream_table_join;
+pub(crate) mod join_with_grace;
 pub(crate) mod aggregator;
 pub(crate) mod emit_final;
 pub(crate) mod aggregate;

@@ -118,6 +118,13 @@ impl Task {
         Ok(())
     }
 
+    /// Forgets what the stores have kept of their operators' stream times.
+    pub(crate) fn forget_stream_times(&self) {
+        for store in &self.stores {
+            store.store.borrow_mut().forget_stream_times();
+        }
+    }
+
     /// The commit took place.
     pub(crate) fn commit(&mut self) {
         for store in &self.stores {

@@ -101,6 +101,9 @@ impl TaskSet {
                 let subtopology = u32::try_from(subtopology).expect("a graph is small");
                 let task = blueprint.build(TaskId { subtopology, partition }, &globals)?;
                 context.metrics.records_restored += restore(&task, log.as_ref())?;
+                if graph.kafka_compat {
+                    task.forget_stream_times();
+                }
                 tasks.push(task);
             }
         }

@@ -308,6 +308,10 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> ManagedStore
         Ok(())
     }
 
+    fn forget_stream_times(&mut self) {
+        self.times.forget(self.options.operators);
+    }
+
     fn as_any_mut(&mut self) -> &mut dyn Any {
         self
     }

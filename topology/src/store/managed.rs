@@ -36,6 +36,10 @@ pub(crate) trait ManagedStore {
     /// Takes a line of the changelog.
     fn restore(&mut self, record: &RecordView<'_>) -> Result<(), BoxError>;
 
+    /// Forgets the stream times of the operators, as Kafka Streams does with a restart. Most stores
+    /// have none.
+    fn forget_stream_times(&mut self) {}
+
     /// The store itself, for queries.
     fn as_any_mut(&mut self) -> &mut dyn Any;
 }

@@ -9,4 +9,6 @@ pub(crate) mod window_store;
 pub(crate) mod slots;
 pub(crate) mod keyed_windows;
 pub(crate) mod outer_store;
+pub(crate) mod layout;
 pub(crate) mod suppress_buffer;
+pub(crate) mod join_buffer;

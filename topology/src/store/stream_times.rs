@@ -76,6 +76,14 @@ impl StreamTimes {
         self.current.clone_from(&self.committed);
     }
 
+    /// Forgets the first `count` times.
+    pub(crate) fn forget(&mut self, count: usize) {
+        for time in self.current.iter_mut().take(count) {
+            *time = i64::MIN;
+        }
+        self.commit();
+    }
+
     /// Takes a changelog record if it is that of the times. Returns whether it was.
     pub(crate) fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<bool, BoxError> {
         if key != KEY {

@@ -4,19 +4,17 @@ use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashMap;
-use headwater_log_store::{Header, RecordView, Timestamp};
+use headwater_log_store::{RecordView, Timestamp};
 
 use crate::error::{BoxError, Error, Result};
-use crate::record::{Change, Headers, Record};
+use crate::record::{Change, Record};
 use crate::serdes::SerdeRef;
+use crate::store::layout::{read_bytes, read_headers, write_bytes, write_headers};
 use crate::store::managed::{ChangelogRecord, ChangelogWriter, ManagedStore};
 use crate::store::stream_times::StreamTimes;
 
 /// The first byte of a changelog value: which layout the others have.
 const VERSION: u8 = 1;
-
-/// The length that stands for a null.
-const NULL_LEN: i32 = -1;
 
 /// Where an update stands: its buffer time, then the bytes of its key.
 type Place = (i64, Vec<u8>);
@@ -167,11 +165,7 @@ impl<K: Clone + 'static, V: Clone + 'static> SuppressBuffer<K, V> {
             }
             write_bytes(value.as_ref().map(|_| bytes.as_slice()), out)?;
         }
-        for Header { key, value } in held.record.headers.iter() {
-            write_bytes(Some(key.as_bytes()), out)?;
-            write_bytes(value, out)?;
-        }
-        Ok(())
+        write_headers(&held.record.headers, out)
     }
 
     fn read(&self, key: K, bytes: &[u8]) -> Result<(i64, Held<K, V>), BoxError> {
@@ -187,41 +181,14 @@ impl<K: Clone + 'static, V: Clone + 'static> SuppressBuffer<K, V> {
             value.map(|bytes| self.value_serde.deserialize(bytes)).transpose()
         };
         let (prior, old, new) = (value()?, value()?, value()?);
-        let mut headers = Vec::new();
-        while !rest.is_empty() {
-            let key = read_bytes(&mut rest)?.ok_or("a header has no key")?;
-            headers.push((std::str::from_utf8(key)?, read_bytes(&mut rest)?));
-        }
         let record = Record {
             key,
             value: Change::latest(old, new),
             timestamp: Timestamp::from_millis(i64::from_be_bytes(*timestamp)),
-            headers: Headers::from_pairs(headers),
+            headers: read_headers(rest)?,
         };
         Ok((i64::from_be_bytes(*time), Held { record, prior, bytes: 0 }))
     }
-}
-
-/// Appends a length and the bytes, or the length of a null.
-fn write_bytes(bytes: Option<&[u8]>, out: &mut Vec<u8>) -> Result<(), BoxError> {
-    let len = bytes.map_or(Ok(NULL_LEN), |bytes| i32::try_from(bytes.len()))?;
-    out.extend_from_slice(&len.to_be_bytes());
-    out.extend_from_slice(bytes.unwrap_or_default());
-    Ok(())
-}
-
-/// Takes what [`write_bytes`] has written off the front.
-fn read_bytes<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, BoxError> {
-    let (len, after) = rest.split_first_chunk::<4>().ok_or("its value is cut short")?;
-    let len = i32::from_be_bytes(*len);
-    if len == NULL_LEN {
-        *rest = after;
-        return Ok(None);
-    }
-    let (bytes, after) =
-        after.split_at_checked(usize::try_from(len)?).ok_or("its value is cut short")?;
-    *rest = after;
-    Ok(Some(bytes))
 }
 
 impl<K: Clone + 'static, V: Clone + 'static> ManagedStore for SuppressBuffer<K, V> {
@@ -283,6 +250,10 @@ impl<K: Clone + 'static, V: Clone + 'static> ManagedStore for SuppressBuffer<K, 
             self.set(&place, Some(held));
         }
         Ok(())
+    }
+
+    fn forget_stream_times(&mut self) {
+        self.times.forget(1);
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {

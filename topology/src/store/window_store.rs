@@ -309,6 +309,10 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for Window
         Ok(())
     }
 
+    fn forget_stream_times(&mut self) {
+        self.times.forget(self.options.operators);
+    }
+
     fn as_any_mut(&mut self) -> &mut dyn Any {
         self
     }
