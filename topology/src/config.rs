@@ -80,6 +80,11 @@ pub struct StreamsConfig {
     pub(crate) handlers: Handlers,
     pub(crate) dead_letter_topic: Option<String>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) num_stream_threads: usize,
+    pub(crate) restarts_max: usize,
+    pub(crate) restart_window: Duration,
+    pub(crate) retry_backoff: Duration,
+    pub(crate) retry_backoff_max: Duration,
 }
 
 impl StreamsConfig {
@@ -101,6 +106,11 @@ impl StreamsConfig {
             handlers: Handlers::default(),
             dead_letter_topic: None,
             clock: Arc::new(SystemClock::new()),
+            num_stream_threads: 1,
+            restarts_max: 10,
+            restart_window: Duration::from_secs(600),
+            retry_backoff: Duration::from_millis(100),
+            retry_backoff_max: Duration::from_secs(1),
         }
     }
 
@@ -176,6 +186,27 @@ impl StreamsConfig {
         self
     }
 
+    /// `num.stream.threads`: how many threads run the tasks. Default = 1. At least 1; more threads
+    /// than tasks wait for some. Each has its own copy of the global tables. A replay runs on one
+    /// thread until it is over.
+    #[must_use]
+    pub fn num_stream_threads(mut self, threads: usize) -> Self {
+        self.num_stream_threads = threads.max(1);
+        self
+    }
+
+    /// How often each thread may be
+    /// [replaced](crate::StreamThreadExceptionResponse::ReplaceThread) within any time of that
+    /// length, before an error ends the application after all. Default = 10 times in 10 minutes.
+    /// Between an error and the next start lie `retry.backoff.ms` (default = 100), doubled each
+    /// time up to `retry.backoff.max.ms` (default = 1,000).
+    #[must_use]
+    pub fn restart_budget(mut self, restarts: usize, window: Duration) -> Self {
+        self.restarts_max = restarts;
+        self.restart_window = window;
+        self
+    }
+
     /// The application's id.
     #[must_use]
     pub fn application_id(&self) -> &str {
@@ -211,6 +242,9 @@ impl StreamsConfig {
                 }
             }
             "commit.interval.ms" => self.commit_interval = Some(millis()?),
+            "num.stream.threads" => self.num_stream_threads = count()?,
+            "retry.backoff.ms" => self.retry_backoff = millis()?,
+            "retry.backoff.max.ms" => self.retry_backoff_max = millis()?,
             "poll.ms" => self.poll = millis()?,
             "max.poll.records" => self.max_poll_records = count()?,
             "buffered.records.per.partition" => self.buffered_records_per_partition = count()?,

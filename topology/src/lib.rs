@@ -51,9 +51,11 @@ pub use graph::plan::Topology;
 pub use metrics::{DropReason, MetricsSnapshot};
 pub use record::Headers;
 pub use replay::reset::{InputReset, Reset, ResetPlan};
+pub use runtime::crew::StreamThreadExceptionResponse;
 pub use runtime::read_only::{ReadOnlyKeyValueStore, ReadOnlyWindowStore};
 pub use runtime::status::{Progress, StreamsState};
 pub use runtime::streams::Streams;
+pub use runtime::threads::ThreadMetadata;
 pub use serdes::{
     BytesSerde, DefaultSerde, JsonSerde, NumberSerde, OptionSerde, Serde, SerdeRef, StringSerde,
     UnitSerde,

@@ -69,6 +69,28 @@ impl MetricsSnapshot {
         self.dropped.iter().sum()
     }
 
+    /// Adds what another worker has counted.
+    pub(crate) fn add(&mut self, other: &Self) {
+        let Self {
+            records_in,
+            records_out,
+            dead_letters,
+            commits,
+            aborts,
+            records_restored,
+            dropped,
+        } = other;
+        self.records_in += records_in;
+        self.records_out += records_out;
+        self.dead_letters += dead_letters;
+        self.commits += commits;
+        self.aborts += aborts;
+        self.records_restored += records_restored;
+        for (mine, theirs) in self.dropped.iter_mut().zip(dropped) {
+            *mine += theirs;
+        }
+    }
+
     pub(crate) fn count_dropped(&mut self, reason: DropReason) {
         for (each, count) in DropReason::ALL.iter().zip(&mut self.dropped) {
             if *each == reason {

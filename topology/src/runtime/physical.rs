@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::graph::node::NodeKind;
 use crate::graph::plan::Graph;
 use crate::processor::{AnyReceiver, StoreHandle, TaskParts};
+use crate::runtime::application::Application;
 use crate::runtime::commit_metadata::CommitMetadata;
 use crate::runtime::global::GlobalTables;
 use crate::runtime::record_queue::{Committed, RecordQueue};
@@ -22,14 +23,20 @@ use crate::types::{NodeId, TaskId, TopicRef};
 
 /// What tasks are built from.
 pub(crate) struct Blueprint<'a> {
-    pub(crate) graph: &'a Graph,
-    pub(crate) resolved: &'a Resolved,
-    pub(crate) config: &'a StreamsConfig,
-    pub(crate) log: &'a dyn Log,
-    pub(crate) offsets: &'a GroupOffsets,
+    graph: &'a Graph,
+    resolved: &'a Resolved,
+    config: &'a StreamsConfig,
+    log: &'a dyn Log,
+    offsets: &'a GroupOffsets,
 }
 
-impl Blueprint<'_> {
+impl<'a> Blueprint<'a> {
+    /// For an application that has committed these offsets.
+    pub(crate) fn new(application: &'a Application, offsets: &'a GroupOffsets) -> Self {
+        let Application { log, graph, config, resolved, .. } = application;
+        Self { graph, resolved, config, log: log.as_ref(), offsets }
+    }
+
     /// Builds one task, its stores still empty.
     pub(crate) fn build(&self, id: TaskId, globals: &GlobalTables) -> Result<Task> {
         let index = id.subtopology as usize;

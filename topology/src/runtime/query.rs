@@ -50,7 +50,7 @@ impl TaskSet {
         Ok(found)
     }
 
-    /// Up to `limit` rows in the order of their keys' bytes.
+    /// Up to `limit` rows in the order of their keys' bytes, and those of the last one's key.
     pub(crate) fn query_page<K, V>(
         &self,
         store: &str,
@@ -71,23 +71,21 @@ impl TaskSet {
             })?);
             Ok(())
         })?;
-        rows.sort_by(|a, b| a.0.cmp(&b.0));
-        rows.truncate(limit);
-        Ok(rows)
+        Ok(first_rows(rows, limit))
     }
 
-    /// The bytes of a key, for the bounds of a range.
-    pub(crate) fn query_key_bytes<K, V>(&self, store: &str, key: &K) -> Result<Vec<u8>>
+    /// The bytes of a key, for the bounds of a range; `None` where no task has the store.
+    pub(crate) fn query_key_bytes<K, V>(&self, store: &str, key: &K) -> Result<Option<Vec<u8>>>
     where
         K: Hash + Eq + Clone + 'static,
         V: Clone + 'static,
     {
-        let mut bytes = Vec::new();
+        let mut bytes = None;
         self.each_store(store, |typed: &mut KeyValueStore<K, V>| {
-            bytes = typed.serialize_key(key).map_err(|reason| Error::Serde {
+            bytes = Some(typed.serialize_key(key).map_err(|reason| Error::Serde {
                 what: format!("a key of store {store}"),
                 reason: reason.to_string(),
-            })?;
+            })?);
             Ok(())
         })?;
         Ok(bytes)
@@ -171,9 +169,9 @@ impl TaskSet {
         name: &str,
         mut visit: impl FnMut(&mut S) -> Result<()>,
     ) -> Result<()> {
-        if self.graph.store(name).is_none() {
+        if self.application.graph.store(name).is_none() {
             let known: Vec<&str> =
-                self.graph.stores.iter().map(|store| store.name.as_str()).collect();
+                self.application.graph.stores.iter().map(|store| store.name.as_str()).collect();
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             return Err(Error::UnknownStore { store: name.to_owned(), known });
         }
@@ -187,4 +185,15 @@ impl TaskSet {
         }
         Ok(())
     }
+}
+
+/// The first `limit` rows in the order of their keys' bytes, and all others of the last one's key:
+/// tasks may share a key, and the next page begins behind it.
+pub(crate) fn first_rows<K, V>(mut rows: Vec<Row<K, V>>, limit: usize) -> Vec<Row<K, V>> {
+    rows.sort_by(|a, b| a.0.cmp(&b.0));
+    let last = limit.checked_sub(1).and_then(|last| rows.get(last)).map(|row| row.0.clone());
+    if let Some(last) = last {
+        rows.retain(|row| row.0 <= last);
+    }
+    rows
 }

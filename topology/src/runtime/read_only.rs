@@ -4,7 +4,8 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::runtime::query::first_rows;
 use crate::runtime::streams::Streams;
 use crate::store::key_value::Row;
 use crate::store::table::ValueAndTimestamp;
@@ -60,7 +61,8 @@ where
     /// As [`get`](Self::get).
     pub fn get_with_timestamp(&self, key: &K) -> Result<Option<ValueAndTimestamp<V>>> {
         let (name, key) = (self.name.clone(), key.clone());
-        self.streams.query(move |tasks| tasks.query_get(&name, &key))
+        let answers = self.streams.query(&self.name, move |tasks| tasks.query_get(&name, &key))?;
+        Ok(answers.into_iter().flatten().next())
     }
 
     /// All rows, in the order of the bytes of their keys. They are fetched in pages: a commit in
@@ -85,7 +87,11 @@ where
     fn bound(&self, bound: Bound<&K>) -> Result<Bound<Vec<u8>>> {
         let bytes = |key: &K| {
             let (name, key) = (self.name.clone(), key.clone());
-            self.streams.query(move |tasks| tasks.query_key_bytes::<K, V>(&name, &key))
+            let answers = self
+                .streams
+                .query(&self.name, move |tasks| tasks.query_key_bytes::<K, V>(&name, &key))?;
+            // Who has no task with the store cannot tell; without any there are no rows either.
+            Ok::<_, Error>(answers.into_iter().flatten().next().unwrap_or_default())
         };
         Ok(match bound {
             Bound::Included(key) => Bound::Included(bytes(key)?),
@@ -98,10 +104,11 @@ where
         let mut rows = Vec::new();
         loop {
             let (name, start, end) = (self.name.clone(), from, to.clone());
-            let page: Vec<Row<K, V>> = self
-                .streams
-                .query(move |tasks| tasks.query_page(&name, &start, &end, ROWS_PER_PAGE))?;
-            let full = page.len() == ROWS_PER_PAGE;
+            let pages: Vec<Vec<Row<K, V>>> = self.streams.query(&self.name, move |tasks| {
+                tasks.query_page(&name, &start, &end, ROWS_PER_PAGE)
+            })?;
+            let page = first_rows(pages.into_iter().flatten().collect(), ROWS_PER_PAGE);
+            let full = page.len() >= ROWS_PER_PAGE;
             from = match page.last() {
                 Some((bytes, _, _)) => Bound::Excluded(bytes.clone()),
                 None => return Ok(rows),
@@ -146,9 +153,12 @@ where
 
     fn windows(&self, key: Option<K>, from_ms: i64, to_ms: i64) -> Result<Vec<(Windowed<K>, V)>> {
         let name = self.name.clone();
-        let rows = self
-            .streams
-            .query(move |tasks| tasks.query_windows::<K, V>(&name, key.as_ref(), from_ms, to_ms))?;
+        let answers = self.streams.query(&self.name, move |tasks| {
+            tasks.query_windows::<K, V>(&name, key.as_ref(), from_ms, to_ms)
+        })?;
+        let mut rows: Vec<_> = answers.into_iter().flatten().collect();
+        // Stable: the keys of a window stay in the order of their tasks.
+        rows.sort_by_key(|(start_ms, _, _)| *start_ms);
         let size_ms = self.windows.size_ms();
         Ok(rows
             .into_iter()

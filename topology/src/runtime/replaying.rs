@@ -47,16 +47,20 @@ impl TaskSet {
                 }
                 let topic_partition = &queue.topic_partition;
                 let metadata = &queue.committed.metadata;
-                let sources = self.graph.source_topics(subtopology).into_iter();
+                let sources = self.application.graph.source_topics(subtopology).into_iter();
                 let topic = sources.map(|(_, topic)| topic).find(|topic| {
-                    *self.resolved.topic(topic).name == *topic_partition.topic.as_str()
+                    *self.application.resolved.topic(topic).name == *topic_partition.topic.as_str()
                 });
                 let writers = topic
-                    .and_then(|topic| Resolved::writer_of(&self.graph, topic))
-                    .and_then(|writer| self.resolved.tasks.get(writer).copied())
+                    .and_then(|topic| Resolved::writer_of(&self.application.graph, topic))
+                    .and_then(|writer| self.application.resolved.tasks.get(writer).copied())
                     .unwrap_or_default();
                 let leads_back = topic.is_some_and(|topic| {
-                    self.resolved.is_feedback(&self.graph, subtopology, topic)
+                    self.application.resolved.is_feedback(
+                        &self.application.graph,
+                        subtopology,
+                        topic,
+                    )
                 });
                 let end = if leads_back {
                     metadata.replay_end.unwrap_or(queue.committed.offset)
@@ -123,10 +127,21 @@ impl TaskSet {
         let (mut notes, mut more) = (Vec::new(), false);
         for task in &mut self.tasks {
             let subtopology = task.id.subtopology as usize;
-            let read = self.graph.source_topics(subtopology).into_iter().map(|(_, topic)| topic);
+            let read = self
+                .application
+                .graph
+                .source_topics(subtopology)
+                .into_iter()
+                .map(|(_, topic)| topic);
             let back: Vec<&str> = read
-                .filter(|topic| self.resolved.is_feedback(&self.graph, subtopology, topic))
-                .map(|topic| &*self.resolved.topic(topic).name)
+                .filter(|topic| {
+                    self.application.resolved.is_feedback(
+                        &self.application.graph,
+                        subtopology,
+                        topic,
+                    )
+                })
+                .map(|topic| &*self.application.resolved.topic(topic).name)
                 .collect();
             let leads_back =
                 |queue: &&mut RecordQueue| back.contains(&queue.topic_partition.topic.as_str());

@@ -2,19 +2,20 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use headwater_log_store::{ConsumerWaker, Log};
+use headwater_log_store::Log;
 use parking_lot::Mutex;
 
 use crate::config::StreamsConfig;
 use crate::error::{Error, Result};
 use crate::graph::plan::Topology;
 use crate::metrics::MetricsSnapshot;
+use crate::runtime::application::Application;
+use crate::runtime::crew::{Crew, StreamThreadExceptionResponse, UncaughtHandler};
 use crate::runtime::status::{Progress, Shared, StreamsState};
-use crate::runtime::task_set::TaskSet;
-use crate::runtime::worker::{self, Command, Worker};
+use crate::runtime::worker;
 
 /// An application: a topology on a log, as Kafka Streams' `KafkaStreams`.
 ///
@@ -53,8 +54,15 @@ pub struct Streams {
     topology: Topology,
     config: StreamsConfig,
     log: Arc<dyn Log>,
-    shared: Arc<Shared>,
-    worker: Mutex<Option<Worker>>,
+    pub(crate) shared: Arc<Shared>,
+    uncaught: Mutex<Option<Arc<UncaughtHandler>>>,
+    pub(crate) running: Mutex<Option<Running>>,
+}
+
+/// The threads of an application that was started.
+pub(crate) struct Running {
+    pub(crate) crew: Arc<Crew>,
+    pub(crate) threads: Vec<JoinHandle<()>>,
 }
 
 impl Streams {
@@ -66,8 +74,45 @@ impl Streams {
             config,
             log,
             shared: Arc::new(Shared::new()),
-            worker: Mutex::new(None),
+            uncaught: Mutex::new(None),
+            running: Mutex::new(None),
         }
+    }
+
+    /// Says who hears of each change of the state: the new one, and the old one. It is called on
+    /// the thread that makes the change, which waits for it: it must not change the state itself.
+    /// To be set before the start.
+    pub fn set_state_listener(
+        &self,
+        listener: impl Fn(StreamsState, StreamsState) + Send + Sync + 'static,
+    ) {
+        self.shared.set_listener(Arc::new(listener));
+    }
+
+    /// Says what becomes of the application when an error ends one of its threads, after the
+    /// error handlers of the configuration have had their say. Default = it is shut down. An error
+    /// while stores are restored for the first time is returned by [`start`](Self::start) instead.
+    /// To be set before the start.
+    ///
+    /// ```
+    /// # use headwater_log_store::LogStore;
+    /// # use headwater_topology::{StreamThreadExceptionResponse, Streams, StreamsBuilder, StreamsConfig};
+    /// # use std::sync::Arc;
+    /// # let builder = StreamsBuilder::new();
+    /// # builder.stream::<String, String>("in").to("out");
+    /// # let topology = builder.build().unwrap();
+    /// # let log = Arc::new(LogStore::in_memory().unwrap());
+    /// let streams = Streams::new(&topology, StreamsConfig::new("app"), log);
+    /// streams.set_uncaught_exception_handler(|error| {
+    ///     eprintln!("begin again after: {error}");
+    ///     StreamThreadExceptionResponse::ReplaceThread
+    /// });
+    /// ```
+    pub fn set_uncaught_exception_handler(
+        &self,
+        handler: impl Fn(&Error) -> StreamThreadExceptionResponse + Send + Sync + 'static,
+    ) {
+        *self.uncaught.lock() = Some(Arc::new(handler));
     }
 
     /// Starts the application, and returns when its stores are restored.
@@ -76,134 +121,109 @@ impl Streams {
     /// `InvalidConfig`, `MissingTopic`, `NotCoPartitioned`, `Running`, `Restore`, or a failure of the
     /// log.
     pub fn start(&self) -> Result<()> {
-        let mut slot = self.worker.lock();
-        if slot.is_some() || self.state() != StreamsState::Created {
+        let mut running = self.running.lock();
+        if !self.shared.set_state(StreamsState::Rebalancing) {
             return Err(Error::NotRunning {
                 operation: "a second start",
                 reason: "was started before: make another one".to_owned(),
             });
         }
+        let crew = self.open().inspect_err(|error| {
+            self.shared.set_error(error.clone());
+            self.shared.set_state(StreamsState::Error);
+        })?;
+        let workers: Vec<_> = (0..self.config.num_stream_threads).map(|_| crew.next_id()).collect();
+        crew.members.join(workers.iter().copied());
+        let mut threads = Vec::new();
+        for worker in workers {
+            match worker::spawn(&crew, worker) {
+                Ok(thread) => threads.push(thread),
+                Err(error) => crew.fail(error),
+            }
+        }
+        *running = Some(Running { crew, threads });
+        drop(running);
+        self.shared.wait_while(None, |state| state == StreamsState::Rebalancing);
+        // What has happened since it ran is told by its status.
+        if self.shared.has_run() { Ok(()) } else { self.close() }
+    }
+
+    fn open(&self) -> Result<Arc<Crew>> {
         let graph = &self.topology.graph;
-        *slot = Some(worker::start(graph, self.config.clone(), &self.log, &self.shared)?);
-        Ok(())
+        let application = Application::open(graph, self.config.clone(), &self.log)?;
+        let uncaught = self.uncaught.lock().clone();
+        Ok(Arc::new(Crew::new(application, Arc::clone(&self.shared), uncaught)?))
+    }
+
+    pub(crate) fn is_global_store(&self, store: &str) -> bool {
+        let graph = &self.topology.graph;
+        let mut globals = (0..graph.subtopologies.len()).filter(|index| graph.is_global(*index));
+        globals.any(|index| graph.stores_of(index).iter().any(|found| found.name == store))
     }
 
     /// What the application does.
     #[must_use]
     pub fn state(&self) -> StreamsState {
-        self.shared.status.lock().state
+        self.shared.state()
     }
 
     /// How far it has come, as of the last commit or pause.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        self.shared.status.lock().progress.clone()
+        self.shared.progress()
     }
 
     /// What it has done since it started, as of the last commit or pause.
     #[must_use]
     pub fn metrics(&self) -> MetricsSnapshot {
-        self.shared.status.lock().metrics.clone()
+        self.shared.metrics()
     }
 
     /// The error that has stopped it, if one has.
     #[must_use]
     pub fn error(&self) -> Option<Error> {
-        self.shared.status.lock().error.clone()
+        self.shared.error()
     }
 
-    /// Waits until nothing lies ahead and everything is committed: for input that nobody adds to,
-    /// until all of it is done.
-    ///
-    /// # Errors
-    /// The error that has stopped the application, or `NotRunning`.
-    pub fn wait_until_caught_up(&self) -> Result<()> {
-        let when = self.ask_when_caught_up()?;
-        when.recv().map_err(|_| self.stopped("the wait"))
-    }
-
-    /// As [`wait_until_caught_up`](Self::wait_until_caught_up), for `timeout` at most; `false`
-    /// when it has passed: to show progress in between.
-    ///
-    /// # Errors
-    /// The error that has stopped the application, or `NotRunning`.
-    pub fn wait_until_caught_up_for(&self, timeout: Duration) -> Result<bool> {
-        use std::sync::mpsc::RecvTimeoutError;
-        match self.ask_when_caught_up()?.recv_timeout(timeout) {
-            Ok(()) => Ok(true),
-            Err(RecvTimeoutError::Timeout) => Ok(false),
-            Err(RecvTimeoutError::Disconnected) => Err(self.stopped("the wait")),
-        }
-    }
-
-    fn ask_when_caught_up(&self) -> Result<std::sync::mpsc::Receiver<()>> {
-        let (answer, when) = channel();
-        self.ask("the wait")?.tell(Command::WhenCaughtUp(answer));
-        Ok(when)
-    }
-
-    /// Commits what was processed and stops. A second call only repeats the answer.
+    /// Commits what was processed and stops. A second call only repeats the answer. Called on a
+    /// thread of the application itself, it only asks for the stop, and does not wait for it.
     ///
     /// # Errors
     /// The error that has stopped the application, now or before.
     pub fn close(&self) -> Result<()> {
-        if let Some(worker) = self.worker.lock().take() {
-            {
-                let mut status = self.shared.status.lock();
-                if status.state == StreamsState::Running {
-                    status.state = StreamsState::PendingShutdown;
-                }
+        self.close_within(None).map(drop)
+    }
+
+    /// As [`close`](Self::close), but waits for `timeout` at most; `false` when it has passed. The
+    /// threads then end as soon as what they do lets them, a call of the application's code for
+    /// example.
+    ///
+    /// # Errors
+    /// The error that has stopped the application, now or before.
+    pub fn close_for(&self, timeout: Duration) -> Result<bool> {
+        self.close_within(Some(timeout))
+    }
+
+    fn close_within(&self, timeout: Option<Duration>) -> Result<bool> {
+        let crew = self.running.lock().as_ref().map(|running| Arc::clone(&running.crew));
+        if let Some(crew) = crew {
+            self.shared.set_state(StreamsState::PendingShutdown);
+            crew.close();
+            let me = std::thread::current().id();
+            let running = self.running.lock();
+            let mut threads = running.iter().flat_map(|running| &running.threads);
+            let is_own = threads.any(|thread| thread.thread().id() == me);
+            drop(running);
+            if is_own || !self.shared.wait_while(timeout, |state| !state.is_final()).is_final() {
+                return Ok(false);
             }
-            let Worker { commands, waker, thread } = worker;
-            // A worker that has stopped already does not listen.
-            let _ = commands.send(Command::Close);
-            waker.wake();
-            // A panic of the thread is in its status.
-            let _ = thread.join();
-        }
-        self.error().map_or(Ok(()), Err)
-    }
-
-    fn ask(&self, operation: &'static str) -> Result<Line> {
-        let slot = self.worker.lock();
-        match slot.as_ref() {
-            Some(worker) if self.error().is_none() => {
-                Ok(Line { commands: worker.commands.clone(), waker: worker.waker.clone() })
+            let running = self.running.lock().take();
+            for thread in running.into_iter().flat_map(|running| running.threads) {
+                // A panic of the thread is in its status.
+                let _ = thread.join();
             }
-            _ => Err(self.stopped(operation)),
         }
-    }
-
-    /// Why there is no answer. A worker that ends drops its questions before it says how it ended,
-    /// so this waits for that.
-    fn stopped(&self, operation: &'static str) -> Error {
-        let mut status = self.shared.status.lock();
-        while matches!(
-            status.state,
-            StreamsState::Rebalancing | StreamsState::Running | StreamsState::PendingShutdown
-        ) {
-            self.shared.changed.wait(&mut status);
-        }
-        drop(status);
-        self.error().unwrap_or_else(|| Error::NotRunning {
-            operation,
-            reason: match self.state() {
-                StreamsState::Created => "was not started".to_owned(),
-                _ => "was closed".to_owned(),
-            },
-        })
-    }
-
-    pub(crate) fn query<T: Send + 'static>(
-        &self,
-        query: impl FnOnce(&TaskSet) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let (answer, when) = channel();
-        self.ask("a query")?.tell(Command::Query(Box::new(move |tasks| {
-            // Who has stopped waiting needs no answer.
-            let _ = answer.send(tasks.query(query));
-        })));
-        when.recv().map_err(|_| self.stopped("a query"))?
+        self.error().map_or(Ok(true), Err)
     }
 }
 
@@ -221,19 +241,5 @@ impl fmt::Debug for Streams {
             .field("application_id", &self.config.application_id)
             .field("state", &self.state())
             .finish_non_exhaustive()
-    }
-}
-
-/// A way to the worker.
-struct Line {
-    commands: Sender<Command>,
-    waker: ConsumerWaker,
-}
-
-impl Line {
-    /// A worker that has stopped drops the command, and with it the sender of its answer.
-    fn tell(&self, command: Command) {
-        let _ = self.commands.send(command);
-        self.waker.wake();
     }
 }

@@ -16,17 +16,17 @@ use crate::context::{Context, DeadLetterTopic, EmitTimer, Step};
 use crate::error::{Error, Result};
 use crate::error_handler::Failure;
 use crate::graph::plan::Graph;
+use crate::runtime::application::Application;
+use crate::runtime::assignment::WorkerId;
 use crate::runtime::ends::end_of;
 use crate::runtime::global::GlobalTables;
 use crate::runtime::physical::Blueprint;
 use crate::runtime::poison::Poison;
 use crate::runtime::record_queue::RecordQueue;
-use crate::runtime::registry::Registration;
-use crate::runtime::resolve::{Resolved, create_internal_topics, resolve};
+use crate::runtime::resolve::Resolved;
 use crate::runtime::restore::restore;
 use crate::runtime::stage::Replay;
 use crate::runtime::task::{Progress, Task};
-use crate::runtime::wipe::finish_reset;
 use crate::types::TaskId;
 
 /// How many records are processed between two looks at the transaction's size.
@@ -37,11 +37,10 @@ const CHANGE_BYTES_GUESS: usize = 256;
 
 /// See the module.
 pub(crate) struct TaskSet {
+    pub(crate) application: Arc<Application>,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) config: StreamsConfig,
-    pub(crate) graph: Arc<Graph>,
-    pub(crate) resolved: Resolved,
     pub(crate) consumer: Box<dyn Consumer>,
     pub(crate) context: Context,
     pub(crate) tasks: Vec<Task>,
@@ -57,25 +56,17 @@ pub(crate) struct TaskSet {
     pub(crate) records_per_commit_max: u64,
     pub(crate) last_commit: Duration,
     pub(crate) last_purge: Duration,
-    _registration: Registration,
 }
 
 impl TaskSet {
-    /// Brings an application to the point where it can go on: topics checked and created, an
-    /// unfinished reset finished, tasks built, stores restored.
-    pub(crate) fn open(
-        graph: &Arc<Graph>,
-        config: StreamsConfig,
-        log: &Arc<dyn Log>,
-    ) -> Result<Self> {
-        let registration = Registration::new(log.as_ref(), &config.application_id)?;
-        let transactional_id = is_transactional(&config).then(|| config.application_id.clone());
+    /// A worker without tasks, its global tables read.
+    pub(crate) fn open(application: &Arc<Application>, worker: WorkerId) -> Result<Self> {
+        let Application { log, graph, config, resolved, .. } = &**application;
+        let transactional_id =
+            is_transactional(config).then(|| format!("{}-{worker}", config.application_id));
         let producer = log
             .producer(&ProducerConfig { transactional_id, ..Default::default() })
             .map_err(Error::log("the start of a producer"))?;
-        let offsets = finish_reset(log.as_ref(), &config.application_id)?;
-        let resolved = resolve(graph, &config, log.as_ref())?;
-        create_internal_topics(&resolved, log.as_ref())?;
         let consumer = log
             .consumer(&ConsumerConfig {
                 group: Some(config.application_id.clone()),
@@ -84,40 +75,20 @@ impl TaskSet {
                 ..ConsumerConfig::default()
             })
             .map_err(Error::log("the start of a consumer"))?;
-        let mut context = context(graph, &config, &resolved, (log, producer));
-        let blueprint = Blueprint {
-            graph,
-            resolved: &resolved,
-            config: &config,
-            log: log.as_ref(),
-            offsets: &offsets,
-        };
-        let mut globals = blueprint.build_globals()?;
+        let mut context = context(graph, config, resolved, (log, producer));
+        let offsets = application.offsets()?;
+        let mut globals = Blueprint::new(application, &offsets).build_globals()?;
         globals.bootstrap(&mut context, log.as_ref())?;
-        let mut tasks = Vec::new();
-        for &subtopology in &resolved.order {
-            let count = resolved.tasks.get(subtopology).copied().unwrap_or_default();
-            for partition in 0..count {
-                let subtopology = u32::try_from(subtopology).expect("a graph is small");
-                let task = blueprint.build(TaskId { subtopology, partition }, &globals)?;
-                context.metrics.records_restored += restore(&task, log.as_ref())?;
-                if graph.kafka_compat {
-                    task.forget_stream_times();
-                }
-                tasks.push(task);
-            }
-        }
         let clock = Arc::clone(&config.clock);
         let now = clock.monotonic();
-        let mut task_set = Self {
+        Ok(Self {
+            application: Arc::clone(application),
             log: Arc::clone(log),
-            replay: Replay::find(&tasks),
-            config,
-            graph: Arc::clone(graph),
-            resolved,
+            replay: None,
+            config: config.clone(),
             consumer,
             context,
-            tasks,
+            tasks: Vec::new(),
             globals,
             active: Vec::new(),
             poison: Poison::default(),
@@ -127,10 +98,53 @@ impl TaskSet {
             last_commit: now,
             last_purge: now,
             clock,
-            _registration: registration,
-        };
-        task_set.activate()?;
-        Ok(task_set)
+        })
+    }
+
+    /// An application of one worker, with all of its tasks.
+    pub(crate) fn open_all(
+        graph: &Arc<Graph>,
+        config: StreamsConfig,
+        log: &Arc<dyn Log>,
+    ) -> Result<Self> {
+        let application = Arc::new(Application::open(graph, config, log)?);
+        let mut tasks = Self::open(&application, 0)?;
+        tasks.take(&application.tasks)?;
+        Ok(tasks)
+    }
+
+    /// Builds tasks and restores their stores: from now on they run here. Nothing may be
+    /// uncommitted.
+    pub(crate) fn take(&mut self, ids: &[TaskId]) -> Result<()> {
+        let offsets = self.application.offsets()?;
+        let application = Arc::clone(&self.application);
+        let blueprint = Blueprint::new(&application, &offsets);
+        for id in ids {
+            let task = blueprint.build(*id, &self.globals)?;
+            self.context.metrics.records_restored += restore(&task, self.log.as_ref())?;
+            if application.graph.kafka_compat {
+                task.forget_stream_times();
+            }
+            self.tasks.push(task);
+        }
+        let order = application.order();
+        self.tasks.sort_by_key(|task| order.get(&task.id).copied());
+        if self.replay.is_none() {
+            self.replay = Replay::find(&self.tasks);
+        }
+        self.start_over()
+    }
+
+    /// Closes tasks: they go to another worker. Nothing may be uncommitted.
+    pub(crate) fn give_up(&mut self, ids: &[TaskId]) -> Result<()> {
+        self.tasks.retain(|task| !ids.contains(&task.id));
+        self.start_over()
+    }
+
+    /// Reads on from the last commit.
+    fn start_over(&mut self) -> Result<()> {
+        self.tasks.iter_mut().flat_map(|task| &mut task.queues).for_each(RecordQueue::rewind);
+        self.activate()
     }
 
     /// Points the consumer at the partitions of the active tasks, at what their queues need next.

@@ -49,7 +49,8 @@ pub(crate) fn commit(
     consumer.commit(offsets).map_err(Error::log(failed()))
 }
 
-fn group_offsets(log: &dyn Log, application_id: &str) -> Result<GroupOffsets> {
+/// What the group of an application has committed.
+pub(crate) fn group_offsets(log: &dyn Log, application_id: &str) -> Result<GroupOffsets> {
     log.group_offsets(application_id)
         .map_err(Error::log(format!("a look at the offsets of {application_id}")))
 }

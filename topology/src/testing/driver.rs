@@ -85,7 +85,7 @@ impl TopologyTestDriver {
         let producer = log
             .producer(&ProducerConfig::default())
             .map_err(Error::log("the start of a producer"))?;
-        let tasks = Some(TaskSet::open(&graph, config.clone(), &log)?);
+        let tasks = Some(TaskSet::open_all(&graph, config.clone(), &log)?);
         let inner = Rc::new(RefCell::new(Inner { tasks, producer }));
         Ok(Self { graph, config, log, clock, inner })
     }
@@ -260,7 +260,7 @@ impl TopologyTestDriver {
     /// What keeps the application from starting, or stops it.
     pub fn restart(&self) -> Result<()> {
         self.close();
-        let tasks = TaskSet::open(&self.graph, self.config.clone(), &self.log)?;
+        let tasks = TaskSet::open_all(&self.graph, self.config.clone(), &self.log)?;
         let mut inner = self.inner.borrow_mut();
         inner.tasks = Some(tasks);
         inner.drain()

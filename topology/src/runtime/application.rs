@@ -1,0 +1,85 @@
+//! What the workers of an application have in common: its graph on its log.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use headwater_log_store::{GroupOffsets, Log};
+use parking_lot::Mutex;
+
+use crate::config::StreamsConfig;
+use crate::error::Result;
+use crate::graph::plan::Graph;
+use crate::runtime::commit_metadata::CommitMetadata;
+use crate::runtime::registry::Registration;
+use crate::runtime::resolve::{Resolved, create_internal_topics, resolve};
+use crate::runtime::wipe::{finish_reset, group_offsets};
+use crate::types::TaskId;
+
+/// An application on its log: topics checked and created, an unfinished reset finished. No other
+/// of its id runs on the log until it is [released](Self::release) or dropped.
+pub(crate) struct Application {
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) graph: Arc<Graph>,
+    pub(crate) config: StreamsConfig,
+    pub(crate) resolved: Resolved,
+    /// All of its tasks, upstream first.
+    pub(crate) tasks: Vec<TaskId>,
+    registration: Mutex<Option<Registration>>,
+}
+
+impl Application {
+    /// See the type.
+    pub(crate) fn open(
+        graph: &Arc<Graph>,
+        config: StreamsConfig,
+        log: &Arc<dyn Log>,
+    ) -> Result<Self> {
+        config.check_application_id()?;
+        let registration = Registration::new(log.as_ref(), &config.application_id)?;
+        finish_reset(log.as_ref(), &config.application_id)?;
+        let resolved = resolve(graph, &config, log.as_ref())?;
+        create_internal_topics(&resolved, log.as_ref())?;
+        let tasks = tasks(&resolved);
+        Ok(Self {
+            log: Arc::clone(log),
+            graph: Arc::clone(graph),
+            config,
+            resolved,
+            tasks,
+            registration: Mutex::new(Some(registration)),
+        })
+    }
+
+    /// What its group has committed.
+    pub(crate) fn offsets(&self) -> Result<GroupOffsets> {
+        group_offsets(self.log.as_ref(), &self.config.application_id)
+    }
+
+    /// Whether a replay is under way: as long as a committed offset notes its end.
+    pub(crate) fn is_replaying(&self) -> Result<bool> {
+        let offsets = self.offsets()?;
+        let mut notes = offsets.values().map(|note| CommitMetadata::parse(&note.metadata));
+        Ok(notes.any(|note| note.replay_end.is_some()))
+    }
+
+    /// The place of each task among all, upstream first.
+    pub(crate) fn order(&self) -> BTreeMap<TaskId, usize> {
+        self.tasks.iter().copied().zip(0..).collect()
+    }
+
+    /// Lets another application of this id run: this one has ended.
+    pub(crate) fn release(&self) {
+        self.registration.lock().take();
+    }
+}
+
+fn tasks(resolved: &Resolved) -> Vec<TaskId> {
+    let numbered = resolved.order.iter().map(|index| {
+        (u32::try_from(*index).expect("a graph is small"), resolved.tasks.get(*index).copied())
+    });
+    numbered
+        .flat_map(|(subtopology, count)| {
+            (0..count.unwrap_or_default()).map(move |partition| TaskId { subtopology, partition })
+        })
+        .collect()
+}

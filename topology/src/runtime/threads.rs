@@ -1,0 +1,116 @@
+//! The threads of a running application: more of them, fewer, or a rest.
+
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::runtime::crew::{Command, Crew};
+use crate::runtime::status::StreamsState;
+use crate::runtime::streams::Streams;
+use crate::runtime::worker;
+use crate::types::TaskId;
+
+/// A thread of an application.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ThreadMetadata {
+    /// Its name: `<application.id>-StreamThread-<n>`.
+    pub name: String,
+    /// The tasks that it runs.
+    pub tasks: Vec<TaskId>,
+}
+
+impl Streams {
+    /// Adds a thread, and returns its name. It gets its share of the tasks, one after the other,
+    /// as the other threads give them up.
+    ///
+    /// ```
+    /// # use headwater_log_store::{Log, LogStore, NewTopic};
+    /// # use headwater_topology::{Streams, StreamsBuilder, StreamsConfig};
+    /// # use std::sync::Arc;
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let log: Arc<dyn Log> = Arc::new(LogStore::in_memory()?);
+    /// log.create_topic(&NewTopic::new("in").partitions(4))?;
+    /// log.create_topic(&NewTopic::new("out").partitions(4))?;
+    /// let builder = StreamsBuilder::new();
+    /// builder.stream::<String, String>("in").to("out");
+    /// let streams = Streams::new(&builder.build()?, StreamsConfig::new("app"), log);
+    /// streams.start()?;
+    /// let name = streams.add_stream_thread()?;
+    /// assert_eq!(name.as_deref(), Some("app-StreamThread-2"));
+    /// streams.wait_until_caught_up()?;
+    /// let threads = streams.metadata_for_local_threads();
+    /// assert_eq!(threads.iter().map(|thread| thread.tasks.len()).collect::<Vec<_>>(), [2, 2]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `NotRunning` if the system has no thread; `None` says that the application does not run.
+    pub fn add_stream_thread(&self) -> Result<Option<String>> {
+        let mut running = self.running.lock();
+        let Some(running) = running.as_mut().filter(|running| takes_changes(&running.crew)) else {
+            return Ok(None);
+        };
+        let crew = Arc::clone(&running.crew);
+        let id = crew.next_id();
+        crew.members.join([id]);
+        let thread = worker::spawn(&crew, id)?;
+        running.threads.push(thread);
+        crew.rouse();
+        Ok(Some(crew.thread_name(id)))
+    }
+
+    /// Asks the youngest thread to end and returns its name: it commits, and the others get its
+    /// tasks. `None` says that the application does not run, or has only one thread left.
+    #[must_use]
+    pub fn remove_stream_thread(&self) -> Option<String> {
+        let running = self.running.lock();
+        let crew = &running.as_ref().filter(|running| takes_changes(&running.crew))?.crew;
+        let id = crew.members.dismiss()?;
+        crew.lines().into_iter().filter(|(worker, _)| *worker == id).for_each(|(_, line)| {
+            line.tell(Command::Close);
+        });
+        Some(crew.thread_name(id))
+    }
+
+    /// The threads and their tasks, as of now.
+    #[must_use]
+    pub fn metadata_for_local_threads(&self) -> Vec<ThreadMetadata> {
+        let running = self.running.lock();
+        let Some(crew) = running.as_ref().map(|running| &running.crew) else { return Vec::new() };
+        let threads = crew.lines().into_iter();
+        threads
+            .map(|(worker, _)| ThreadMetadata {
+                name: crew.thread_name(worker),
+                tasks: crew.members.tasks_of(worker),
+            })
+            .collect()
+    }
+
+    /// Stops the processing until [`resume`](Self::resume): what was processed is committed, and
+    /// queries go on. Before the start it does nothing.
+    pub fn pause(&self) {
+        self.set_paused(true);
+    }
+
+    /// Goes on after [`pause`](Self::pause).
+    pub fn resume(&self) {
+        self.set_paused(false);
+    }
+
+    /// Whether the application is paused.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.running.lock().as_ref().is_some_and(|running| running.crew.is_paused())
+    }
+
+    fn set_paused(&self, paused: bool) {
+        if let Some(running) = self.running.lock().as_ref() {
+            running.crew.set_paused(paused);
+        }
+    }
+}
+
+fn takes_changes(crew: &Crew) -> bool {
+    matches!(crew.shared.state(), StreamsState::Running | StreamsState::Rebalancing)
+}
