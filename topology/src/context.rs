@@ -13,13 +13,12 @@ use headwater_log_store::{
 };
 
 use crate::error::{BoxError, Error, RecordPosition};
-use crate::error_handler::{
-    ErrorResponse, FailedRecord, Failure, FailureKind, Handlers, RETRIES_MAX,
-};
+use crate::error_handler::{Failure, FailureKind, Handlers};
 use crate::metrics::{DropReason, MetricsSnapshot};
+use crate::punctuation::PunctuationKey;
 use crate::record::{Headers, Record};
 use crate::serdes::Serde;
-use crate::types::NodeId;
+use crate::types::{NodeId, TaskId};
 
 /// The result of one step: an error means that the work since the last commit is void.
 pub(crate) type Step<T = ()> = Result<T, Box<Failure>>;
@@ -36,12 +35,18 @@ pub(crate) struct ResolvedTopic {
 }
 
 /// The record that a task works on.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Current {
     pub(crate) batch: Option<Rc<RecordBatch>>,
     pub(crate) index: usize,
     pub(crate) node: usize,
-    pub(crate) task_partition: u32,
+    pub(crate) task: TaskId,
+    /// The latest time that the task has come to, that of the record included.
+    pub(crate) stream_time: Option<Timestamp>,
+    /// The call of a punctuator that runs.
+    pub(crate) punctuation: Option<PunctuationKey>,
+    /// The time that it was called with.
+    pub(crate) time: Timestamp,
 }
 
 /// Where dead letters go.
@@ -76,6 +81,14 @@ impl EmitTimer {
     }
 }
 
+/// What things are called.
+#[derive(Clone, Debug)]
+pub(crate) struct Names {
+    pub(crate) application_id: Arc<str>,
+    /// The nodes, by their ids.
+    pub(crate) nodes: Arc<[String]>,
+}
+
 /// What the nodes of all tasks of a worker share: the way out, the counters, and where we are.
 pub(crate) struct Context {
     pub(crate) log: Arc<dyn Log>,
@@ -89,6 +102,11 @@ pub(crate) struct Context {
     /// How often each record since the last commit has failed and was to be tried again.
     pub(crate) retries: BTreeMap<RecordPosition, u32>,
     pub(crate) emit_timer: EmitTimer,
+    /// A failure that came back from below to a processor, which does not see it.
+    pub(crate) pending_failure: Option<Box<Failure>>,
+    /// Whether a processor wants what it has done to be committed soon.
+    pub(crate) commit_requested: bool,
+    application_id: Arc<str>,
     node_names: Arc<[String]>,
     key_buffer: Vec<u8>,
     value_buffer: Vec<u8>,
@@ -100,16 +118,6 @@ impl fmt::Debug for Context {
     }
 }
 
-/// A record that failed, kept beyond the borrow of its batch.
-#[derive(Clone, Debug)]
-pub(crate) struct FailureReport {
-    pub(crate) kind: FailureKind,
-    pub(crate) node: String,
-    pub(crate) reason: String,
-    /// What it is counted as if it is skipped.
-    pub(crate) dropped: DropReason,
-}
-
 impl Context {
     pub(crate) fn new(
         log: Arc<dyn Log>,
@@ -117,7 +125,7 @@ impl Context {
         transactional: bool,
         handlers: Handlers,
         dead_letters: Option<DeadLetterTopic>,
-        node_names: Arc<[String]>,
+        names: Names,
         emit_timer: EmitTimer,
     ) -> Self {
         Self {
@@ -125,13 +133,24 @@ impl Context {
             producer,
             transactional,
             transaction_open: false,
-            current: Current::default(),
+            current: Current {
+                batch: None,
+                index: 0,
+                node: 0,
+                task: TaskId { subtopology: 0, partition: 0 },
+                stream_time: None,
+                punctuation: None,
+                time: Timestamp::from_millis(0),
+            },
             metrics: MetricsSnapshot::default(),
             handlers,
             dead_letters,
             retries: BTreeMap::new(),
             emit_timer,
-            node_names,
+            pending_failure: None,
+            commit_requested: false,
+            application_id: names.application_id,
+            node_names: names.nodes,
             key_buffer: Vec::new(),
             value_buffer: Vec::new(),
         }
@@ -148,115 +167,28 @@ impl Context {
         self.metrics.count_dropped(reason);
     }
 
-    /// Where the current record is.
-    pub(crate) fn position(&self) -> RecordPosition {
-        let batch = self.current.batch.as_ref().expect("a task works on a record");
-        let view = batch.get(self.current.index).expect("the index lies in the batch");
-        RecordPosition { topic_partition: batch.topic_partition().clone(), offset: view.offset }
+    /// Forgets what a step that was taken back has left.
+    pub(crate) fn forget_step(&mut self) {
+        self.current.batch = None;
+        self.current.punctuation = None;
+        self.pending_failure = None;
+        self.commit_requested = false;
+    }
+
+    /// Where the current record is: nowhere while a punctuator runs.
+    pub(crate) fn position(&self) -> Option<RecordPosition> {
+        let batch = self.current.batch.as_ref()?;
+        let view = batch.get(self.current.index)?;
+        let topic_partition = batch.topic_partition().clone();
+        Some(RecordPosition { topic_partition, offset: view.offset })
+    }
+
+    pub(crate) fn application_id(&self) -> &str {
+        &self.application_id
     }
 
     pub(crate) fn current_node_name(&self) -> String {
         self.node_names.get(self.current.node).cloned().unwrap_or_default()
-    }
-
-    /// The node that runs has failed on the current record: asks the handler and does as it says.
-    /// `Ok` means to go on without the record.
-    pub(crate) fn fail(&mut self, kind: FailureKind, reason: impl fmt::Display) -> Step {
-        self.fail_as(DropReason::Failed, kind, reason)
-    }
-
-    /// As [`fail`](Self::fail), for a record that is counted as `dropped` if it is skipped.
-    pub(crate) fn fail_as(
-        &mut self,
-        dropped: DropReason,
-        kind: FailureKind,
-        reason: impl fmt::Display,
-    ) -> Step {
-        let (node, reason) = (self.current_node_name(), reason.to_string());
-        let report = FailureReport { kind, node, reason, dropped };
-        let response = self.ask(&report);
-        self.apply(response, &report)
-    }
-
-    /// The handler's answer for the current record.
-    pub(crate) fn ask(&self, report: &FailureReport) -> ErrorResponse {
-        let position = self.position();
-        let batch = self.current.batch.as_ref().expect("a task works on a record");
-        let view = batch.get(self.current.index).expect("the index lies in the batch");
-        let retries = self.retries.get(&position).copied().unwrap_or_default();
-        let response = self.handlers.for_kind(report.kind).handle(&FailedRecord {
-            kind: report.kind,
-            position: &position,
-            node: &report.node,
-            reason: &report.reason,
-            key: view.key,
-            value: view.value,
-            timestamp: view.timestamp,
-            retries,
-        });
-        if response == ErrorResponse::Retry && retries >= RETRIES_MAX {
-            return ErrorResponse::Fail;
-        }
-        response
-    }
-
-    /// Does what a handler has answered for the current record.
-    pub(crate) fn apply(&mut self, response: ErrorResponse, report: &FailureReport) -> Step {
-        let position = self.position();
-        match response {
-            ErrorResponse::Fail => {
-                let (node, reason) = (report.node.clone(), report.reason.clone());
-                Err(Error::Processing { position, node, reason }.into())
-            }
-            ErrorResponse::Retry => Err(Box::new(Failure::Retry { position })),
-            ErrorResponse::Skip => {
-                tracing::warn!(%position, node = report.node, reason = report.reason, "skipped");
-                self.drop_record(report.dropped);
-                Ok(())
-            }
-            ErrorResponse::DeadLetter => {
-                self.drop_record(DropReason::Failed);
-                self.send_dead_letter(position, report)
-            }
-        }
-    }
-
-    fn send_dead_letter(&mut self, position: RecordPosition, report: &FailureReport) -> Step {
-        let Some(DeadLetterTopic { topic }) = self.dead_letters.clone() else {
-            let (node, reason) = (report.node.clone(), report.reason.clone());
-            return Err(Error::NoDeadLetterTopic { position, node, reason }.into());
-        };
-        let batch = Rc::clone(self.current.batch.as_ref().expect("a task works on a record"));
-        let view = batch.get(self.current.index).expect("the index lies in the batch");
-        let kind = report.kind.to_string();
-        let trace = format!("{kind} at {} of {position}", report.node);
-        let partition = position.topic_partition.partition.to_string();
-        let offset = position.offset.to_string();
-        let own = view.headers.iter().filter(|header| header.key != WRITER_HEADER);
-        let mut headers: Vec<Header<'_>> = own.collect();
-        let about = [
-            ("__streams.errors.exception", kind.as_str()),
-            ("__streams.errors.message", report.reason.as_str()),
-            ("__streams.errors.stacktrace", trace.as_str()),
-            ("__streams.errors.topic", position.topic_partition.topic.as_str()),
-            ("__streams.errors.partition", partition.as_str()),
-            ("__streams.errors.offset", offset.as_str()),
-        ];
-        headers
-            .extend(about.iter().map(|(key, value)| Header { key, value: Some(value.as_bytes()) }));
-        let target = match view.key {
-            Some(key) => partition_for_key(key, topic.partitions),
-            None => partition_for_task(self.current.task_partition, topic.partitions),
-        };
-        self.metrics.dead_letters += 1;
-        self.send(&ProducerRecord {
-            topic: &topic.name,
-            partition: Some(target),
-            key: view.key,
-            value: view.value,
-            timestamp: valid(view.timestamp),
-            headers: &headers,
-        })
     }
 
     /// Serializes a record and sends it, to that partition or else to that of its key. A key or value that cannot be serialized goes to the
@@ -282,10 +214,10 @@ impl Context {
                     _ if partition.is_some() => PartitionId::new(partition.unwrap_or_default()),
                     Some(bytes) => partition_for_key(bytes, target.topic.partitions),
                     None => {
-                        partition_for_task(self.current.task_partition, target.topic.partitions)
+                        partition_for_task(self.current.task.partition, target.topic.partitions)
                     }
                 };
-                let writer = self.current.task_partition.to_be_bytes();
+                let writer = self.current.task.partition.to_be_bytes();
                 let header = Header { key: WRITER_HEADER, value: Some(&writer) };
                 let one = [header];
                 let many: Vec<Header<'_>>;
@@ -350,11 +282,11 @@ impl Context {
 
 /// A record without a key keeps the partition number of the task that writes it, as far as the
 /// topic has it: a producer's free choice would make two replays differ.
-fn partition_for_task(task_partition: u32, partitions: u32) -> PartitionId {
+pub(crate) fn partition_for_task(task_partition: u32, partitions: u32) -> PartitionId {
     PartitionId::new(task_partition.checked_rem(partitions).unwrap_or(0))
 }
 
-fn valid(timestamp: Timestamp) -> Option<Timestamp> {
+pub(crate) fn valid(timestamp: Timestamp) -> Option<Timestamp> {
     (timestamp.as_millis() >= 0).then_some(timestamp)
 }
 

@@ -2,6 +2,8 @@
 
 use headwater_log_store::{Error as LogError, Offset, TopicPartition};
 
+use crate::types::TaskId;
+
 /// The result of every operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -48,6 +50,20 @@ pub enum BuildError {
         first: String,
         /// The source that wants it as well.
         second: String,
+    },
+    /// A processor is to use a store that the topology does not have.
+    #[error("a processor uses store {store}, which was not added to the topology")]
+    UnknownStore {
+        /// The store.
+        store: String,
+    },
+    /// A processor takes a store for what it is not.
+    #[error("store {store} is no {asked}")]
+    StoreType {
+        /// The store.
+        store: String,
+        /// What the processor takes it for.
+        asked: &'static str,
     },
     /// Streams of two builders were brought together.
     #[error("{operation} was given a stream of another StreamsBuilder")]
@@ -124,6 +140,18 @@ pub enum Error {
         position: RecordPosition,
         /// The node that failed.
         node: String,
+        /// What happened there.
+        reason: String,
+    },
+    /// A processor failed where there is no record to blame.
+    #[error("{operation} of {node} in task {task} failed: {reason}")]
+    Processor {
+        /// The task.
+        task: TaskId,
+        /// The processor's node.
+        node: String,
+        /// What it was about: its `init`, a schedule, a forward or a punctuation.
+        operation: &'static str,
         /// What happened there.
         reason: String,
     },

@@ -57,8 +57,9 @@ impl fmt::Display for FailureKind {
 pub struct FailedRecord<'a> {
     /// Where it failed.
     pub kind: FailureKind,
-    /// Its place in the source topic.
-    pub position: &'a RecordPosition,
+    /// Its place in the source topic; `None` if it is not a record but a punctuator that failed.
+    /// That can only be skipped: the other answers stop the application.
+    pub position: Option<&'a RecordPosition>,
     /// The node that failed.
     pub node: &'a str,
     /// The error, in its own words.
@@ -67,7 +68,7 @@ pub struct FailedRecord<'a> {
     pub key: Option<&'a [u8]>,
     /// The source record's value.
     pub value: Option<&'a [u8]>,
-    /// The source record's timestamp.
+    /// The source record's timestamp, or the time that the punctuator was called with.
     pub timestamp: Timestamp,
     /// How often it has failed before.
     pub retries: u32,
@@ -155,6 +156,20 @@ pub(crate) enum Failure {
     Retry { position: RecordPosition },
     /// The transaction is full: commit earlier.
     TransactionFull(Error),
+}
+
+impl Failure {
+    /// The error that stops an application which cannot take anything back.
+    pub(crate) fn into_error(self) -> Error {
+        match self {
+            Self::Fatal(error) | Self::TransactionFull(error) => error,
+            Self::Retry { position } => Error::Processing {
+                position,
+                node: "a node".to_owned(),
+                reason: "it cannot be tried again".to_owned(),
+            },
+        }
+    }
 }
 
 impl From<Error> for Box<Failure> {

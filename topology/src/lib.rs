@@ -14,9 +14,13 @@ mod metrics;
 mod error_handler;
 mod config;
 mod store;
+mod punctuation;
 mod context;
+mod failing;
 mod processor;
+mod processing;
 mod graph;
+mod state_stores;
 mod operators;
 mod dsl;
 mod runtime;
@@ -49,7 +53,10 @@ pub use error::{BoxError, BuildError, Error, RecordPosition, Result};
 pub use error_handler::{ErrorHandler, ErrorResponse, FailedRecord, FailureKind, RETRIES_MAX};
 pub use graph::plan::Topology;
 pub use metrics::{DropReason, MetricsSnapshot};
-pub use record::Headers;
+pub use processing::context::{Processor, ProcessorContext};
+pub use processing::fixed_key::{FixedKeyProcessor, FixedKeyProcessorContext};
+pub use punctuation::{Cancellable, PunctuationType};
+pub use record::{FixedKeyRecord, Headers, Record};
 pub use replay::reset::{InputReset, Reset, ResetPlan};
 pub use runtime::crew::StreamThreadExceptionResponse;
 pub use runtime::read_only::{ReadOnlyKeyValueStore, ReadOnlyWindowStore};
@@ -59,6 +66,11 @@ pub use runtime::threads::ThreadMetadata;
 pub use serdes::{
     BytesSerde, DefaultSerde, JsonSerde, NumberSerde, OptionSerde, Serde, SerdeRef, StringSerde,
     UnitSerde,
+};
+pub use state_stores::builder::{StoreBuilder, Stores};
+pub use state_stores::connect::{ConnectedStores, OpenStore, StateStore};
+pub use state_stores::key_value::{
+    KeyValueIterator, KeyValueStore, TimestampedIterator, TimestampedKeyValueStore,
 };
 pub use store::table::ValueAndTimestamp;
 pub use testing::driver::TopologyTestDriver;

@@ -1,7 +1,7 @@
 //! What a node of a running task is: a typed receiver, put together from its factories.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,9 +9,10 @@ use std::sync::Arc;
 use headwater_log_store::{RecordView, Timestamp};
 
 use crate::context::{Context, ResolvedTopic, Step};
+use crate::punctuation::Punctuations;
 use crate::record::Record;
 use crate::store::managed::ManagedStore;
-use crate::types::TopicRef;
+use crate::types::{NodeId, TopicRef};
 
 /// A node, as its parents see it.
 pub(crate) trait Receiver<K, V> {
@@ -43,6 +44,65 @@ impl<K: Clone, V: Clone> Outputs<K, V> {
             None => Ok(()),
         }
     }
+}
+
+/// The children of a node that can choose among them by their names.
+pub(crate) struct NamedOutputs<K, V> {
+    names: Vec<String>,
+    outputs: Outputs<K, V>,
+}
+
+impl<K: Clone, V: Clone> NamedOutputs<K, V> {
+    /// Sends a record to each child in order.
+    pub(crate) fn forward(&mut self, record: Record<K, V>, context: &mut Context) -> Step {
+        self.outputs.forward(record, context)
+    }
+
+    /// Sends a record to one child. `None` if there is none of that name.
+    pub(crate) fn forward_to(
+        &mut self,
+        child: &str,
+        record: Record<K, V>,
+        context: &mut Context,
+    ) -> Option<Step> {
+        let index = self.names.iter().position(|name| name == child)?;
+        let Outputs { others, last } = &mut self.outputs;
+        let child = others.get_mut(index).or(last.as_mut())?;
+        Some(child.receive(record, context))
+    }
+}
+
+/// The time of the record or the punctuation that a processor of a task works on: what its stores
+/// take for the time of a row that is put without one.
+#[derive(Clone, Debug)]
+pub(crate) struct RecordTime(Rc<Cell<Timestamp>>);
+
+impl RecordTime {
+    pub(crate) fn new() -> Self {
+        Self(Rc::new(Cell::new(Timestamp::from_millis(0))))
+    }
+
+    pub(crate) fn set(&self, time: Timestamp) {
+        self.0.set(time);
+    }
+
+    pub(crate) fn get(&self) -> Timestamp {
+        self.0.get()
+    }
+}
+
+/// A processor of the application, as the runtime sees it.
+pub(crate) trait TaskProcessor {
+    fn node(&self) -> NodeId;
+
+    /// Makes a new one and calls its `init`.
+    fn init(&mut self, context: &mut Context) -> Step;
+
+    /// Calls a punctuator.
+    fn punctuate(&mut self, number: u64, time: Timestamp, context: &mut Context) -> Step;
+
+    /// Closes it and lets it go: its fields are as void as the work since the last commit.
+    fn abort(&mut self);
 }
 
 /// A receiver whose types are erased while a task is put together.
@@ -104,9 +164,41 @@ pub(crate) struct TaskParts {
     pub(crate) topics: Arc<HashMap<TopicRef, ResolvedTopic>>,
     /// The children of the node in question, in the order of their edges.
     pub(crate) children: Vec<AnyReceiver>,
+    /// Their names.
+    pub(crate) child_names: Vec<String>,
+    /// The processors of the application, as far as the task is built.
+    pub(crate) processors: Vec<Rc<RefCell<dyn TaskProcessor>>>,
+    pub(crate) punctuations: Rc<RefCell<Punctuations>>,
+    pub(crate) time: RecordTime,
 }
 
 impl TaskParts {
+    /// Parts of a task with those stores and topics, nothing built yet.
+    pub(crate) fn new(
+        stores: HashMap<String, StoreHandle>,
+        topics: Arc<HashMap<TopicRef, ResolvedTopic>>,
+    ) -> Self {
+        Self {
+            stores,
+            topics,
+            children: Vec::new(),
+            child_names: Vec::new(),
+            processors: Vec::new(),
+            punctuations: Rc::default(),
+            time: RecordTime::new(),
+        }
+    }
+
+    /// Parts of no task, to try out what a store is.
+    pub(crate) fn empty() -> Self {
+        Self::new(HashMap::new(), Arc::default())
+    }
+
+    /// The children, by their types and with their names.
+    pub(crate) fn named_outputs<K: 'static, V: 'static>(&mut self) -> NamedOutputs<K, V> {
+        NamedOutputs { names: std::mem::take(&mut self.child_names), outputs: self.outputs() }
+    }
+
     /// The children, by their types.
     pub(crate) fn outputs<K: 'static, V: 'static>(&mut self) -> Outputs<K, V> {
         let mut others: Vec<_> =

@@ -42,6 +42,21 @@ impl Headers {
         self.0.is_none()
     }
 
+    /// These headers and one more, after them.
+    #[must_use]
+    pub fn with(&self, key: &str, value: Option<&[u8]>) -> Self {
+        let header = (key, value);
+        Self::from_pairs(self.iter().map(|header| (header.key, header.value)).chain([header]))
+    }
+
+    /// The value of the last header of that name; `None` inside is a header without a value.
+    #[must_use]
+    pub fn last(&self, key: &str) -> Option<Option<&[u8]>> {
+        let headers = self.0.as_deref().unwrap_or_default();
+        let found = headers.iter().rev().find(|(name, _)| **name == *key);
+        found.map(|(_, value)| value.as_deref())
+    }
+
     /// The headers in order.
     pub fn iter(&self) -> impl Iterator<Item = Header<'_>> {
         self.0
@@ -51,21 +66,129 @@ impl Headers {
     }
 }
 
-/// A typed record inside a task.
+/// A typed record on its way through a topology: what a [`Processor`](crate::Processor) gets and
+/// forwards.
+///
+/// ```
+/// use headwater_log_store::Timestamp;
+/// use headwater_topology::Record;
+///
+/// let record = Record::new("k", 1, Timestamp::from_millis(5));
+/// let next = record.with_key(7).with_value("one");
+/// assert_eq!((next.key, next.value, next.timestamp.as_millis()), (7, "one", 5));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Record<K, V> {
-    pub(crate) key: K,
-    pub(crate) value: V,
-    pub(crate) timestamp: Timestamp,
-    pub(crate) headers: Headers,
+pub struct Record<K, V> {
+    /// The key.
+    pub key: K,
+    /// The value.
+    pub value: V,
+    /// The event time.
+    pub timestamp: Timestamp,
+    /// The headers.
+    pub headers: Headers,
 }
 
 impl<K, V> Record<K, V> {
+    /// A record without headers.
+    #[must_use]
+    pub const fn new(key: K, value: V, timestamp: Timestamp) -> Self {
+        Self { key, value, timestamp, headers: Headers::none() }
+    }
+
+    /// The same record with another key.
+    #[must_use]
+    pub fn with_key<K2>(self, key: K2) -> Record<K2, V> {
+        Record { key, value: self.value, timestamp: self.timestamp, headers: self.headers }
+    }
+
     /// The same record with another value.
+    #[must_use]
+    pub fn with_value<V2>(self, value: V2) -> Record<K, V2> {
+        Record { key: self.key, value, timestamp: self.timestamp, headers: self.headers }
+    }
+
+    /// The same record with another time.
+    #[must_use]
+    pub fn with_timestamp(self, timestamp: Timestamp) -> Self {
+        Self { timestamp, ..self }
+    }
+
+    /// The same record with other headers.
+    #[must_use]
+    pub fn with_headers(self, headers: Headers) -> Self {
+        Self { headers, ..self }
+    }
+
+    /// The same record with a value that is made of its own.
     #[inline]
-    pub(crate) fn with_value<V2>(self, value: impl FnOnce(&K, V) -> V2) -> Record<K, V2> {
+    pub(crate) fn map_value<V2>(self, value: impl FnOnce(&K, V) -> V2) -> Record<K, V2> {
         let value = value(&self.key, self.value);
         Record { key: self.key, value, timestamp: self.timestamp, headers: self.headers }
+    }
+}
+
+/// A record whose key stays: what a [`FixedKeyProcessor`](crate::FixedKeyProcessor) gets and
+/// forwards. Only the topology makes them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FixedKeyRecord<K, V>(Record<K, V>);
+
+impl<K, V> FixedKeyRecord<K, V> {
+    pub(crate) const fn new(record: Record<K, V>) -> Self {
+        Self(record)
+    }
+
+    pub(crate) fn into_record(self) -> Record<K, V> {
+        self.0
+    }
+
+    /// The key.
+    #[must_use]
+    pub const fn key(&self) -> &K {
+        &self.0.key
+    }
+
+    /// The value.
+    #[must_use]
+    pub const fn value(&self) -> &V {
+        &self.0.value
+    }
+
+    /// The event time.
+    #[must_use]
+    pub const fn timestamp(&self) -> Timestamp {
+        self.0.timestamp
+    }
+
+    /// The headers.
+    #[must_use]
+    pub const fn headers(&self) -> &Headers {
+        &self.0.headers
+    }
+
+    /// The value, and the record without one.
+    #[must_use]
+    pub fn take_value(self) -> (V, FixedKeyRecord<K, ()>) {
+        let Record { key, value, timestamp, headers } = self.0;
+        (value, FixedKeyRecord(Record { key, value: (), timestamp, headers }))
+    }
+
+    /// The same record with another value.
+    #[must_use]
+    pub fn with_value<V2>(self, value: V2) -> FixedKeyRecord<K, V2> {
+        FixedKeyRecord(self.0.with_value(value))
+    }
+
+    /// The same record with another time.
+    #[must_use]
+    pub fn with_timestamp(self, timestamp: Timestamp) -> Self {
+        Self(self.0.with_timestamp(timestamp))
+    }
+
+    /// The same record with other headers.
+    #[must_use]
+    pub fn with_headers(self, headers: Headers) -> Self {
+        Self(self.0.with_headers(headers))
     }
 }
 

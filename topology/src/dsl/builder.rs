@@ -9,6 +9,8 @@ use crate::graph::node::NodeKind;
 use crate::graph::plan::Topology;
 use crate::operators::source;
 use crate::serdes::DefaultSerde;
+use crate::state_stores::builder::StoreBuilder;
+use crate::state_stores::connect::{OpenStore, StateStore};
 use crate::types::TopicRef;
 
 /// Topics to read: a name, or several whose records have the same types.
@@ -114,6 +116,14 @@ impl StreamsBuilder {
         let kind = NodeKind::Source { topics, reset: consumed.reset, factory };
         let node = self.scope.add_node(name, &[], kind);
         KStream::new(self.scope.clone(), node, false)
+    }
+
+    /// Adds a store for processors. What comes back connects it to them, in
+    /// [`KStream::process_with_stores`]. A store that is connected to none is not built.
+    pub fn add_state_store<S: OpenStore>(&self, store: StoreBuilder<S>) -> StateStore<S> {
+        let state_store = StateStore::named(store.definition.name.clone());
+        self.scope.add_store(store.definition);
+        state_store
     }
 
     /// Checks the topology and finishes it.

@@ -29,6 +29,7 @@ pub(crate) mod suppress;
 pub(crate) mod cogrouped;
 pub(crate) mod stream_join;
 pub(crate) mod window_join;
+pub(crate) mod process;
 pub(crate) mod builder;
 pub(crate) mod table_source;
 pub(crate) mod global_table;

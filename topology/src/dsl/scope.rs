@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use crate::config::TopologyConfig;
 use crate::error::BuildError;
 use crate::graph::naming::{RepartitionNames, repartition_names};
-use crate::graph::node::{NodeFactory, NodeKind, StoreDefinition};
+use crate::graph::node::{NodeFactory, NodeKind, StoreDefinition, StoreUse};
 use crate::graph::plan::{Closing, GraphBuilder, Topology};
 use crate::types::{NodeId, TopicRef};
 
@@ -88,6 +88,31 @@ impl Scope {
         let node = self.add_node(name, &[parent], kind);
         self.add_store_of(node, store);
         node
+    }
+
+    /// Adds a processor of the application's own, connected to these stores.
+    pub(crate) fn add_own_processor(
+        &self,
+        prefix: &str,
+        parent: NodeId,
+        stores: Vec<StoreUse>,
+        factory: NodeFactory,
+    ) -> NodeId {
+        let name = self.next_name(prefix);
+        let kind = NodeKind::Processor { stores: Vec::new(), factory };
+        let node = self.add_node(name, &[parent], kind);
+        let mut graph = self.0.borrow_mut();
+        graph.set_own_processor(node);
+        for store in stores {
+            graph.connect(node, &store.store);
+            graph.use_store(store);
+        }
+        node
+    }
+
+    /// Adds a store that belongs to no operator.
+    pub(crate) fn add_store(&self, store: StoreDefinition) {
+        self.0.borrow_mut().add_store(store);
     }
 
     /// Gives a node a store, whose keys the topics above have to agree on.

@@ -14,6 +14,15 @@ impl Naming {
         self.next += 1;
         format!("{prefix}{number:010}")
     }
+
+    /// Gives the number of a generated name back, if it was the last one: a processor that is given
+    /// a name uses none up, unlike other nodes.
+    pub(crate) fn give_back(&mut self, name: &str) {
+        let last = self.next.saturating_sub(1);
+        if name.ends_with(&format!("-{last:010}")) {
+            self.next = last;
+        }
+    }
 }
 
 /// The names of the parts of a repartition step, all after its topic.

@@ -87,6 +87,21 @@ impl StoreDefinition {
     }
 }
 
+/// A store as a processor wants it to be.
+#[derive(Clone)]
+pub(crate) struct StoreUse {
+    pub(crate) store: String,
+    /// What it is to be, in the compiler's words.
+    pub(crate) asked: &'static str,
+    pub(crate) accepts: fn(&StoreHandle) -> bool,
+}
+
+impl fmt::Debug for StoreUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} as {}", self.store, self.asked)
+    }
+}
+
 impl fmt::Debug for StoreDefinition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoreDefinition")

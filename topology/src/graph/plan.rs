@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use crate::error::BuildError;
 use crate::graph::naming::Naming;
-use crate::graph::node::{Node, NodeKind, StoreDefinition, StoreKind};
+use crate::graph::node::{Node, NodeKind, StoreDefinition, StoreKind, StoreUse};
 use crate::graph::repartition::Repartitions;
 use crate::graph::subtopology::subtopologies;
-use crate::graph::validate::validate;
+use crate::graph::validate::{check_store_uses, validate};
 use crate::types::{NodeId, TopicRef};
 
 /// A finished topology: what to run, checked, and cheap to clone.
@@ -129,6 +129,9 @@ pub(crate) struct GraphBuilder {
     pub(crate) repartitions: Repartitions,
     globals: BTreeSet<NodeId>,
     feedback: BTreeSet<TopicRef>,
+    /// The application's own processors that have a generated name.
+    own_processors: BTreeSet<NodeId>,
+    store_uses: Vec<StoreUse>,
     error: Option<BuildError>,
 }
 
@@ -201,6 +204,11 @@ impl GraphBuilder {
         }
     }
 
+    /// Remembers what a processor wants a store to be.
+    pub(crate) fn use_store(&mut self, store: StoreUse) {
+        self.store_uses.push(store);
+    }
+
     /// Lets a node use a store.
     pub(crate) fn connect(&mut self, id: NodeId, store: &str) {
         let kind = self.nodes.get_mut(id.index()).map(|node| &mut node.kind);
@@ -235,6 +243,11 @@ impl GraphBuilder {
         self.globals.insert(source);
     }
 
+    /// The node is a processor of the application's own.
+    pub(crate) fn set_own_processor(&mut self, id: NodeId) {
+        self.own_processors.insert(id);
+    }
+
     /// The name of a node.
     pub(crate) fn name(&self, id: NodeId) -> &str {
         self.nodes.get(id.index()).map_or("", |node| &node.name)
@@ -242,6 +255,9 @@ impl GraphBuilder {
 
     pub(crate) fn rename(&mut self, id: NodeId, name: &str) {
         if let Some(node) = self.nodes.get_mut(id.index()) {
+            if self.own_processors.remove(&id) {
+                self.naming.give_back(&node.name);
+            }
             name.clone_into(&mut node.name);
         }
     }
@@ -273,6 +289,7 @@ impl GraphBuilder {
             return Err(error.clone());
         }
         validate(&self.nodes, &self.stores)?;
+        check_store_uses(&self.store_uses, &self.stores)?;
         Ok(Topology {
             graph: Arc::new(Graph {
                 subtopologies: subtopologies(&self.nodes),

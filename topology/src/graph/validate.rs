@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use headwater_log_store::TopicName;
 
 use crate::error::BuildError;
-use crate::graph::node::{Node, NodeKind, StoreDefinition};
+use crate::graph::node::{Node, NodeKind, StoreDefinition, StoreUse};
 
 /// Checks names and sources.
 pub(crate) fn validate(nodes: &[Node], stores: &[StoreDefinition]) -> Result<(), BuildError> {
@@ -41,6 +41,22 @@ pub(crate) fn validate(nodes: &[Node], stores: &[StoreDefinition]) -> Result<(),
         check_name("store", &store.name)?;
         if !store_names.insert(store.name.as_str()) {
             return Err(BuildError::DuplicateStore { store: store.name.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// The stores of processors have to be there, and what the processors take them for.
+pub(crate) fn check_store_uses(
+    uses: &[StoreUse],
+    stores: &[StoreDefinition],
+) -> Result<(), BuildError> {
+    for StoreUse { store, asked, accepts } in uses {
+        let Some(found) = stores.iter().find(|found| found.name == *store) else {
+            return Err(BuildError::UnknownStore { store: store.clone() });
+        };
+        if !accepts(&(found.factory)()) {
+            return Err(BuildError::StoreType { store: store.clone(), asked });
         }
     }
     Ok(())

@@ -31,3 +31,4 @@ pub(crate) mod sliding_aggregate;
 pub(crate) mod stream_join;
 pub(crate) mod suppress;
 pub(crate) mod deduplicate;
+pub(crate) mod process;

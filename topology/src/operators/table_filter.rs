@@ -53,7 +53,7 @@ where
 {
     fn receive(&mut self, record: Record<K, Change<V>>, context: &mut Context) -> Step {
         context.enter(self.node);
-        let record = record.with_value(|key, change| {
+        let record = record.map_value(|key, change| {
             let passed = |value: &V| (self.predicate)(key, value);
             let old = match &self.rows {
                 _ if !self.send_old => None,

@@ -52,7 +52,7 @@ where
 {
     fn receive(&mut self, record: Record<K, Change<V>>, context: &mut Context) -> Step {
         context.enter(self.node);
-        let record = record.with_value(|key, change| {
+        let record = record.map_value(|key, change| {
             let new = (self.mapper)(key, change.new);
             let old = match &self.rows {
                 _ if !self.send_old => None,

@@ -59,7 +59,7 @@ where
             context.drop_record(DropReason::NullKey);
             return Ok(());
         }
-        let record = record.with_value(|_, value| value.into());
+        let record = record.map_value(|_, value| value.into());
         let (mut old, mut is_latest) = (None, true);
         if let Some(rows) = &self.rows {
             if self.send_old {
@@ -74,6 +74,6 @@ where
                 }
             }
         }
-        self.outputs.forward(record.with_value(|_, new| Change { old, new, is_latest }), context)
+        self.outputs.forward(record.map_value(|_, new| Change { old, new, is_latest }), context)
     }
 }

@@ -20,6 +20,6 @@ pub(crate) fn factory<K: Clone + 'static, V: Clone + 'static>() -> NodeFactory {
 
 impl<K: Clone, V: Clone> Receiver<K, Change<V>> for ToStream<K, V> {
     fn receive(&mut self, record: Record<K, Change<V>>, context: &mut Context) -> Step {
-        self.outputs.forward(record.with_value(|_, change| change.new), context)
+        self.outputs.forward(record.map_value(|_, change| change.new), context)
     }
 }

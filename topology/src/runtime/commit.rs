@@ -31,6 +31,7 @@ impl TaskSet {
     /// log, where the next start finds out.
     pub(crate) fn commit(&mut self) -> Result<CommitOutcome> {
         if !self.context.transaction_open && !self.is_changed() {
+            self.context.commit_requested = false;
             self.last_commit = self.clock.monotonic();
             return Ok(CommitOutcome::Nothing);
         }
@@ -51,6 +52,7 @@ impl TaskSet {
         });
         self.context.metrics.commits += 1;
         self.context.retries.clear();
+        self.context.commit_requested = false;
         self.records_since_commit = 0;
         self.records_per_commit_max = self.records_per_commit_max.saturating_mul(2);
         self.last_commit = self.clock.monotonic();
@@ -62,7 +64,7 @@ impl TaskSet {
         let dirty: usize = self.tasks.iter().map(|task| task.dirty_len()).sum();
         let before = self.context.producer.transaction_bytes().used;
         for task in &self.tasks {
-            self.context.current.task_partition = task.id.partition;
+            self.context.current.task = task.id;
             task.log_changes(&mut self.context)?;
         }
         let logged = self.context.producer.transaction_bytes().used.saturating_sub(before);
@@ -115,8 +117,11 @@ impl TaskSet {
         foreseen > bytes.max / 2
     }
 
-    /// Whether the commit interval has passed.
+    /// Whether the commit interval has passed, or a processor has asked for a commit.
     pub(crate) fn is_commit_due(&self) -> bool {
+        if self.context.commit_requested {
+            return true;
+        }
         let since = self.clock.monotonic().saturating_sub(self.last_commit);
         since >= self.config.commit_interval_or_default()
     }

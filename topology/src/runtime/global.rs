@@ -12,7 +12,6 @@ use headwater_log_store::{Consumer, ConsumerConfig, Log, OffsetAndMetadata, Topi
 
 use crate::context::Context;
 use crate::error::{Error, Result};
-use crate::error_handler::Failure;
 use crate::processor::StoreHandle;
 use crate::runtime::ends::end_of;
 use crate::runtime::poison::Poison;
@@ -165,21 +164,10 @@ impl GlobalTables {
                 match step {
                     Ok(true) => processed += 1,
                     Ok(false) => break,
-                    Err(failure) => return Err(fatal(*failure)),
+                    Err(failure) => return Err(failure.into_error()),
                 }
             }
         }
         Ok(processed)
-    }
-}
-
-fn fatal(failure: Failure) -> Error {
-    match failure {
-        Failure::Fatal(error) | Failure::TransactionFull(error) => error,
-        Failure::Retry { position } => Error::Processing {
-            position,
-            node: "a global table".to_owned(),
-            reason: "it cannot be tried again".to_owned(),
-        },
     }
 }

@@ -49,7 +49,7 @@ impl<'a> Blueprint<'a> {
                 queues.push(self.queue(&mut wiring, node, topic, id.partition)?);
             }
         }
-        Ok(Task { id, queues, stores })
+        Ok(Task::new(id, queues, stores, wiring.parts))
     }
 
     /// Builds the global tables, still empty.
@@ -72,7 +72,7 @@ impl<'a> Blueprint<'a> {
     }
 
     fn parts(&self, stores: HashMap<String, StoreHandle>) -> TaskParts {
-        TaskParts { stores, topics: Arc::clone(&self.resolved.topics), children: Vec::new() }
+        TaskParts::new(stores, Arc::clone(&self.resolved.topics))
     }
 
     /// Builds the stores of a sub-topology, for its nodes and for the runtime.
@@ -102,6 +102,7 @@ impl<'a> Blueprint<'a> {
             unreachable!("source topics belong to sources");
         };
         wiring.parts.children = wiring.children(node);
+        wiring.parts.child_names = wiring.child_names(node);
         let source = factory(&mut wiring.parts);
         let name = &self.resolved.topic(topic).name;
         let name = TopicName::new(name).map_err(Error::log(format!("a look at topic {name}")))?;
@@ -158,6 +159,11 @@ impl Wiring<'_> {
         self.graph.node(node).children.iter().map(|child| self.receiver(*child)).collect()
     }
 
+    fn child_names(&self, node: NodeId) -> Vec<String> {
+        let children = self.graph.node(node).children.iter();
+        children.map(|child| self.graph.node(*child).name.clone()).collect()
+    }
+
     fn receiver(&mut self, node: NodeId) -> AnyReceiver {
         if let Some(shared) = self.shared.remove(&node) {
             let (one, other) = shared.share();
@@ -166,6 +172,7 @@ impl Wiring<'_> {
         }
         let children = self.children(node);
         self.parts.children = children;
+        self.parts.child_names = self.child_names(node);
         let receiver = match &self.graph.node(node).kind {
             NodeKind::Processor { factory, .. }
             | NodeKind::Sink { factory, .. }

@@ -64,7 +64,7 @@ impl TaskSet {
     {
         let mut rows = Vec::new();
         self.each_store(store, |typed: &mut KeyValueStore<K, V>| {
-            let page = typed.page(from.clone(), to.clone(), limit);
+            let page = typed.page(from.clone(), to.clone(), Isolation::Committed, limit);
             rows.extend(page.map_err(|reason| Error::Serde {
                 what: format!("a key of store {store}"),
                 reason: reason.to_string(),

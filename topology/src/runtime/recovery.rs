@@ -4,9 +4,9 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::context::FailureReport;
 use crate::error::{Error, RecordPosition, Result};
 use crate::error_handler::{ErrorResponse, Failure, FailureKind};
+use crate::failing::FailureReport;
 use crate::metrics::DropReason;
 use crate::runtime::task_set::TaskSet;
 
@@ -25,12 +25,25 @@ impl TaskSet {
         let context = &self.context;
         let response =
             catch_unwind(AssertUnwindSafe(|| context.ask(&report))).unwrap_or(ErrorResponse::Fail);
+        let FailureReport { node, reason, .. } = &report;
+        let reason = format!("panic: {reason}");
+        let Some(position) = position else {
+            let error = self.context.processor_error(reason);
+            let punctuation = self.context.current.punctuation;
+            self.abort()?;
+            return match (response, punctuation) {
+                (ErrorResponse::Skip, Some(punctuation)) => {
+                    self.context.skip_punctuation(&report);
+                    self.poison.remember_punctuation(punctuation);
+                    Ok(())
+                }
+                _ => Err(error),
+            };
+        };
+        let failed = Error::Processing { position: position.clone(), node: node.clone(), reason };
         self.abort()?;
         match response {
-            ErrorResponse::Fail => {
-                let FailureReport { node, reason, .. } = report;
-                Err(Error::Processing { position, node, reason: format!("panic: {reason}") })
-            }
+            ErrorResponse::Fail => Err(failed),
             ErrorResponse::Retry => {
                 self.note_retry(position);
                 Ok(())
@@ -87,6 +100,7 @@ impl TaskSet {
         for task in &mut self.tasks {
             task.abort();
         }
+        self.context.forget_step();
         self.records_since_commit = 0;
         self.activate()
     }

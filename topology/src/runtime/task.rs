@@ -6,12 +6,15 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use headwater_log_store::{PartitionId, ProducerRecord};
+use headwater_log_store::{PartitionId, ProducerRecord, Timestamp};
 
 use crate::context::{Context, Step};
 use crate::error::Result;
 use crate::error_handler::Failure;
+use crate::processor::TaskParts;
+use crate::punctuation::PunctuationType;
 use crate::runtime::poison::Poison;
+use crate::runtime::processors::TaskProcessors;
 use crate::runtime::record_queue::{Head, RecordQueue};
 use crate::store::managed::ManagedStore;
 use crate::types::TaskId;
@@ -28,6 +31,10 @@ pub(crate) struct Task {
     pub(crate) id: TaskId,
     pub(crate) queues: Vec<RecordQueue>,
     pub(crate) stores: Vec<TaskStore>,
+    /// The latest time of a record that was processed.
+    pub(crate) stream_time: Option<Timestamp>,
+    /// The application's own processors, if there are any.
+    pub(crate) processors: Option<TaskProcessors>,
 }
 
 /// What a step has come to.
@@ -40,6 +47,29 @@ pub(crate) enum Progress {
 }
 
 impl Task {
+    /// A task of these parts, its stores still empty.
+    pub(crate) fn new(
+        id: TaskId,
+        queues: Vec<RecordQueue>,
+        stores: Vec<TaskStore>,
+        parts: TaskParts,
+    ) -> Self {
+        let processors = TaskProcessors::new(parts.processors, parts.punctuations);
+        let mut task = Self { id, queues, stores, stream_time: None, processors };
+        task.stream_time = task.committed_stream_time();
+        task
+    }
+
+    fn committed_stream_time(&self) -> Option<Timestamp> {
+        self.queues.iter().filter_map(|queue| queue.committed.metadata.partition_time).max()
+    }
+
+    /// What the task works on from now on is its own.
+    pub(crate) fn enter(&self, context: &mut Context) {
+        context.current.task = self.id;
+        context.current.stream_time = self.stream_time;
+    }
+
     /// Processes the record with the lowest timestamp among the heads of the queues; of equals,
     /// that of the first queue. `may_go_on` says whether an empty queue has no records to come
     /// that could be earlier.
@@ -50,9 +80,10 @@ impl Task {
         poison: &Poison,
         mut may_go_on: impl FnMut(&mut RecordQueue) -> Result<bool>,
     ) -> Step<Progress> {
+        self.prepare(context)?;
         if let [queue] = &mut self.queues[..] {
             return match queue.load_head(context, poison)? {
-                Head::Ready(_) => queue.process_head(context).map(|()| Progress::Processed),
+                Head::Ready(timestamp) => self.process(0, timestamp, context, poison),
                 Head::Dropped => Ok(Progress::Processed),
                 Head::None => Ok(Progress::Waiting),
             };
@@ -67,21 +98,79 @@ impl Task {
                 Head::Dropped => return Ok(Progress::Processed),
             }
         }
-        let Some((_, best)) = best else { return Ok(Progress::Waiting) };
+        let Some((timestamp, best)) = best else { return Ok(Progress::Waiting) };
         for queue in self.queues.iter_mut().filter(|queue| !queue.has_head()) {
             if !may_go_on(queue).map_err(|error| Box::new(Failure::Fatal(error)))? {
                 return Ok(Progress::Waiting);
             }
         }
-        match self.queues.get_mut(best) {
-            Some(queue) => queue.process_head(context).map(|()| Progress::Processed),
-            None => Ok(Progress::Waiting),
+        self.process(best, timestamp, context, poison)
+    }
+
+    /// Processes the head of a queue, and then the punctuators that it has made due.
+    #[inline]
+    fn process(
+        &mut self,
+        queue: usize,
+        timestamp: Timestamp,
+        context: &mut Context,
+        poison: &Poison,
+    ) -> Step<Progress> {
+        let Some(queue) = self.queues.get_mut(queue) else { return Ok(Progress::Waiting) };
+        self.stream_time = self.stream_time.max(Some(timestamp));
+        context.current.stream_time = self.stream_time;
+        queue.process_head(context)?;
+        self.punctuate(PunctuationType::StreamTime, self.stream_time, context, poison)?;
+        Ok(Progress::Processed)
+    }
+
+    /// Calls `init` of the processors that an abort, or the start, has left without.
+    pub(crate) fn prepare(&mut self, context: &mut Context) -> Step {
+        let Some(processors) = &mut self.processors else { return Ok(()) };
+        let sent = context.metrics.records_out;
+        if processors.prepare(context)? {
+            self.note_changes(sent, context);
         }
+        Ok(())
+    }
+
+    /// Calls the punctuators that are due. Returns whether there were any.
+    pub(crate) fn punctuate(
+        &mut self,
+        kind: PunctuationType,
+        time: Option<Timestamp>,
+        context: &mut Context,
+        poison: &Poison,
+    ) -> Step<bool> {
+        let (Some(processors), Some(time)) = (&self.processors, time) else {
+            return Ok(false);
+        };
+        let sent = context.metrics.records_out;
+        let called = processors.punctuate(kind, time, context, poison)?;
+        if called {
+            self.note_changes(sent, context);
+        }
+        Ok(called)
+    }
+
+    /// Processors were called without a record: what they did is to be committed all the same.
+    fn note_changes(&mut self, sent_before: u64, context: &Context) {
+        let is_dirty = |store: &TaskStore| store.store.borrow().dirty_len() > 0;
+        let changed = context.metrics.records_out > sent_before || self.stores.iter().any(is_dirty);
+        if let Some(processors) = &mut self.processors {
+            processors.changed |= changed;
+        }
+    }
+
+    /// When the wall clock makes the next punctuator due; at once if that is to be found out yet.
+    pub(crate) fn next_punctuation_ms(&self) -> Option<i64> {
+        self.processors.as_ref()?.next_ms()
     }
 
     /// Whether something was processed since the last commit.
     pub(crate) fn is_changed(&self) -> bool {
         self.queues.iter().any(RecordQueue::is_changed)
+            || self.processors.as_ref().is_some_and(|processors| processors.changed)
     }
 
     /// How many keys of logged stores were changed since the last commit.
@@ -133,6 +222,9 @@ impl Task {
         for queue in &mut self.queues {
             queue.commit();
         }
+        if let Some(processors) = &mut self.processors {
+            processors.commit();
+        }
     }
 
     /// Puts stores and queues back to the last commit.
@@ -142,6 +234,10 @@ impl Task {
         }
         for queue in &mut self.queues {
             queue.rewind();
+        }
+        self.stream_time = self.committed_stream_time();
+        if let Some(processors) = &mut self.processors {
+            processors.abort();
         }
     }
 }

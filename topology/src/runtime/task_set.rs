@@ -12,7 +12,7 @@ use headwater_log_store::{
 };
 
 use crate::config::{ProcessingGuarantee, StreamsConfig};
-use crate::context::{Context, DeadLetterTopic, EmitTimer, Step};
+use crate::context::{Context, DeadLetterTopic, EmitTimer, Names, Step};
 use crate::error::{Error, Result};
 use crate::error_handler::Failure;
 use crate::graph::plan::Graph;
@@ -120,11 +120,13 @@ impl TaskSet {
         let application = Arc::clone(&self.application);
         let blueprint = Blueprint::new(&application, &offsets);
         for id in ids {
-            let task = blueprint.build(*id, &self.globals)?;
+            let mut task = blueprint.build(*id, &self.globals)?;
             self.context.metrics.records_restored += restore(&task, self.log.as_ref())?;
             if application.graph.kafka_compat {
                 task.forget_stream_times();
             }
+            task.enter(&mut self.context);
+            task.prepare(&mut self.context).map_err(|failure| failure.into_error())?;
             self.tasks.push(task);
         }
         let order = application.order();
@@ -258,7 +260,10 @@ impl TaskSet {
             let Some(&index) = self.active.get(position) else { break };
             loop {
                 let done = processed.get();
-                if done >= records_max || before + done >= self.records_per_commit_max {
+                if done >= records_max
+                    || before + done >= self.records_per_commit_max
+                    || self.context.commit_requested
+                {
                     return Ok(());
                 }
                 if done.is_multiple_of(RECORDS_PER_LOOK) {
@@ -271,7 +276,7 @@ impl TaskSet {
                 }
                 let Self { tasks, context, poison, consumer, log, .. } = self;
                 let Some(task) = tasks.get_mut(index) else { break };
-                context.current.task_partition = task.id.partition;
+                task.enter(context);
                 let may_go_on =
                     |queue: &mut RecordQueue| may_go_on(queue, consumer.as_ref(), log.as_ref());
                 match task.step(context, poison, may_go_on)? {
@@ -319,7 +324,10 @@ fn context(
         is_transactional(config),
         config.handlers.clone(),
         resolved.dead_letters.clone().map(|topic| DeadLetterTopic { topic }),
-        graph.nodes.iter().map(|node| node.name.clone()).collect(),
+        Names {
+            application_id: config.application_id.as_str().into(),
+            nodes: graph.nodes.iter().map(|node| node.name.clone()).collect(),
+        },
         EmitTimer {
             clock: Arc::clone(&config.clock),
             interval: config.emit_interval_or_default(),

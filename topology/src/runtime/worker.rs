@@ -149,11 +149,12 @@ impl Run<'_> {
         let aborts = self.tasks.context.metrics.aborts;
         let polled = self.tasks.poll(timeout)?;
         let processed = self.tasks.process(RECORDS_PER_SLICE)?;
+        let punctuated = self.tasks.punctuate()?;
         let moved = self.tasks.advance_replay()?;
         let embedded = self.tasks.log.is_embedded();
         // What an abort has taken back is to be done again at once.
         let redo = self.tasks.context.metrics.aborts > aborts;
-        let drained = polled == 0 && processed == 0 && !moved && !redo;
+        let drained = polled == 0 && processed == 0 && !moved && !redo && !punctuated;
         if self.tasks.is_commit_full()
             || self.tasks.is_commit_due()
             || (drained && embedded && self.tasks.is_changed())
@@ -257,6 +258,7 @@ impl Run<'_> {
 
     fn wait_at_most(&self) -> Duration {
         let poll = self.tasks.config.poll;
+        let poll = self.tasks.time_to_punctuation().map_or(poll, |left| poll.min(left));
         if self.tasks.is_changed() { poll.min(self.tasks.time_to_commit()) } else { poll }
     }
 

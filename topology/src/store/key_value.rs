@@ -15,6 +15,9 @@ use crate::store::table::{Isolation, Table, ValueAndTimestamp};
 /// A row with the bytes of its key, which rows are ordered by.
 pub(crate) type Row<K, V> = (Vec<u8>, K, ValueAndTimestamp<V>);
 
+/// A row by reference.
+type RowRef<'a, K, V> = (&'a Vec<u8>, &'a K, &'a ValueAndTimestamp<V>);
+
 /// Typed values by key, each with a timestamp.
 pub(crate) struct KeyValueStore<K, V> {
     name: String,
@@ -33,9 +36,13 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyValueStore<K, V> {
     /// The value of a key, to be changed in place.
     #[inline]
     pub(crate) fn change(&mut self, key: &K) -> &mut Option<ValueAndTimestamp<V>> {
-        // An index that misses a key would hide it; building it anew is the reader's cost.
         if self.index.is_some() && self.table.get(key, Isolation::Current).is_none() {
-            self.index = None;
+            // An index that misses a key would hide it.
+            let bytes = self.serialize_key(key).ok();
+            self.index = self.index.take().zip(bytes).map(|(mut index, bytes)| {
+                index.insert(bytes, key.clone());
+                index
+            });
         }
         self.table.change(key)
     }
@@ -44,25 +51,57 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyValueStore<K, V> {
         self.table.get(key, isolation)
     }
 
-    /// Up to `limit` committed values in the order of their keys' bytes.
+    /// Up to `limit` rows in the order of their keys' bytes.
     pub(crate) fn page(
         &mut self,
         from: Bound<Vec<u8>>,
         to: Bound<Vec<u8>>,
+        isolation: Isolation,
         limit: usize,
     ) -> Result<Vec<Row<K, V>>, BoxError> {
+        let rows = self.rows(from, to, isolation)?;
+        Ok(rows
+            .take(limit)
+            .map(|(bytes, key, row)| (bytes.clone(), key.clone(), row.clone()))
+            .collect())
+    }
+
+    /// As [`page`](Self::page), from the end.
+    pub(crate) fn page_from_end(
+        &mut self,
+        from: Bound<Vec<u8>>,
+        to: Bound<Vec<u8>>,
+        isolation: Isolation,
+        limit: usize,
+    ) -> Result<Vec<Row<K, V>>, BoxError> {
+        let rows = self.rows(from, to, isolation)?.rev();
+        Ok(rows
+            .take(limit)
+            .map(|(bytes, key, row)| (bytes.clone(), key.clone(), row.clone()))
+            .collect())
+    }
+
+    fn rows(
+        &mut self,
+        from: Bound<Vec<u8>>,
+        to: Bound<Vec<u8>>,
+        isolation: Isolation,
+    ) -> Result<impl DoubleEndedIterator<Item = RowRef<'_, K, V>>, BoxError> {
         if self.index.is_none() {
             self.index = Some(self.build_index()?);
         }
         let index = self.index.as_ref().expect("it was just built");
-        if is_empty_range(&from, &to) {
-            return Ok(Vec::new());
-        }
-        let values = index.range::<Vec<u8>, _>((from, to)).filter_map(|(bytes, key)| {
-            let value = self.table.get(key, Isolation::Committed)?;
-            Some((bytes.clone(), key.clone(), value.clone()))
-        });
-        Ok(values.take(limit).collect())
+        let range = if is_empty_range(&from, &to) { None } else { Some(index.range((from, to))) };
+        let table = &self.table;
+        Ok(range
+            .into_iter()
+            .flatten()
+            .filter_map(move |(bytes, key)| Some((bytes, key, table.get(key, isolation)?))))
+    }
+
+    /// About how many rows there are.
+    pub(crate) fn len(&self) -> usize {
+        self.table.len()
     }
 
     pub(crate) fn serialize_key(&self, key: &K) -> Result<Vec<u8>, BoxError> {
@@ -79,6 +118,16 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyValueStore<K, V> {
             .chain(committed)
             .map(|(key, _)| Ok((self.serialize_key(key)?, key.clone())))
             .collect()
+    }
+}
+
+/// Takes a key out of an index.
+fn forget<K: 'static>(index: &mut Option<BTreeMap<Vec<u8>, K>>, key_serde: &SerdeRef<K>, key: &K) {
+    let Some(keys) = index else { return };
+    let mut bytes = Vec::new();
+    match key_serde.serialize(key, &mut bytes) {
+        Ok(()) => drop(keys.remove(&bytes)),
+        Err(_) => *index = None,
     }
 }
 
@@ -124,13 +173,13 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for KeyVal
     }
 
     fn commit(&mut self) {
-        let Self { table, index, .. } = self;
-        table.commit(|_| *index = None);
+        let Self { table, index, key_serde, .. } = self;
+        table.commit(|key| forget(index, key_serde, key));
     }
 
     fn abort(&mut self) {
-        let Self { table, index, .. } = self;
-        table.abort(|_| *index = None);
+        let Self { table, index, key_serde, .. } = self;
+        table.abort(|key| forget(index, key_serde, key));
     }
 
     fn restore(&mut self, record: &RecordView<'_>) -> Result<(), BoxError> {

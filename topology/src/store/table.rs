@@ -132,6 +132,11 @@ impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
         self.slots.is_empty()
     }
 
+    /// How many slots there are, those of keys deleted since the last commit included.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
     pub(crate) fn dirty_len(&self) -> usize {
         self.dirty.len()
     }

@@ -150,9 +150,16 @@ impl TopologyTestDriver {
         Ok(TestOutputTopic { consumer, topic: topic.to_owned(), key_serde, value_serde })
     }
 
-    /// Moves the wall clock forward.
-    pub fn advance_wall_clock(&self, by: Duration) {
+    /// Moves the wall clock forward, calls the punctuators that this makes due, and processes what
+    /// follows from that.
+    ///
+    /// # Errors
+    /// What stops the application, or a failure of the log.
+    pub fn advance_wall_clock(&self, by: Duration) -> Result<()> {
         self.clock.advance(by);
+        let mut inner = self.inner.borrow_mut();
+        inner.tasks()?.punctuate()?;
+        inner.drain()
     }
 
     /// The committed value of a key in a key-value store.

@@ -50,7 +50,7 @@ fn step(driver: &TopologyTestDriver, out: &Out, line: &str) {
     match words[..] {
         ["restart"] => driver.restart().unwrap(),
         ["wait", millis] => {
-            driver.advance_wall_clock(Duration::from_millis(millis.parse().unwrap()))
+            driver.advance_wall_clock(Duration::from_millis(millis.parse().unwrap())).unwrap()
         }
         [topic, key, value, time] => {
             let input = driver.input_topic::<Option<String>, Option<String>>(topic);

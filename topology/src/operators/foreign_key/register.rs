@@ -63,7 +63,7 @@ where
             // Only the newest rows are joined.
             return Ok(());
         }
-        let partition = context.current.task_partition;
+        let partition = context.current.task.partition;
         let messages = match self.messages(&key, &change, partition) {
             Ok(messages) => messages,
             Err(reason) => return context.fail(FailureKind::Processing, reason),

@@ -1,0 +1,126 @@
+//! `Stores` and `StoreBuilder`: how a store of a processor is defined.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::Hash;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use crate::graph::node::{StoreDefinition, StoreFactory, StoreKind};
+use crate::processor::StoreHandle;
+use crate::serdes::{DefaultSerde, SerdeRef};
+use crate::state_stores::key_value::{KeyValueStore, TimestampedKeyValueStore};
+use crate::store::key_value::KeyValueStore as Rows;
+
+/// Makes the definitions of stores, as Kafka Streams' `Stores`. They are kept in memory; a
+/// changelog restores them.
+#[derive(Clone, Copy, Debug)]
+pub struct Stores;
+
+/// The definition of a store, for
+/// [`StreamsBuilder::add_state_store`](crate::StreamsBuilder::add_state_store).
+pub struct StoreBuilder<S> {
+    pub(crate) definition: StoreDefinition,
+    opens: PhantomData<fn() -> S>,
+}
+
+impl Stores {
+    /// A key-value store of that name, with the types' own serdes.
+    #[must_use]
+    pub fn key_value_store<K, V>(name: impl Into<String>) -> StoreBuilder<KeyValueStore<K, V>>
+    where
+        K: DefaultSerde + Hash + Eq + Clone + 'static,
+        V: DefaultSerde + Clone + 'static,
+    {
+        Self::key_value_store_with(name, K::default_serde(), V::default_serde())
+    }
+
+    /// A key-value store of that name, with these serdes.
+    #[must_use]
+    pub fn key_value_store_with<K, V>(
+        name: impl Into<String>,
+        key_serde: SerdeRef<K>,
+        value_serde: SerdeRef<V>,
+    ) -> StoreBuilder<KeyValueStore<K, V>>
+    where
+        K: Hash + Eq + Clone + 'static,
+        V: Clone + 'static,
+    {
+        key_value(name.into(), key_serde, value_serde)
+    }
+
+    /// A key-value store of that name whose rows have times, with the types' own serdes.
+    #[must_use]
+    pub fn timestamped_key_value_store<K, V>(
+        name: impl Into<String>,
+    ) -> StoreBuilder<TimestampedKeyValueStore<K, V>>
+    where
+        K: DefaultSerde + Hash + Eq + Clone + 'static,
+        V: DefaultSerde + Clone + 'static,
+    {
+        Self::timestamped_key_value_store_with(name, K::default_serde(), V::default_serde())
+    }
+
+    /// A key-value store of that name whose rows have times, with these serdes.
+    #[must_use]
+    pub fn timestamped_key_value_store_with<K, V>(
+        name: impl Into<String>,
+        key_serde: SerdeRef<K>,
+        value_serde: SerdeRef<V>,
+    ) -> StoreBuilder<TimestampedKeyValueStore<K, V>>
+    where
+        K: Hash + Eq + Clone + 'static,
+        V: Clone + 'static,
+    {
+        key_value(name.into(), key_serde, value_serde)
+    }
+}
+
+fn key_value<S, K, V>(
+    name: String,
+    key_serde: SerdeRef<K>,
+    value_serde: SerdeRef<V>,
+) -> StoreBuilder<S>
+where
+    K: Hash + Eq + Clone + 'static,
+    V: Clone + 'static,
+{
+    StoreBuilder::new(name, StoreKind::KeyValue, move |name| {
+        StoreHandle::new(Rows::new(name, Arc::clone(&key_serde), Arc::clone(&value_serde)))
+    })
+}
+
+impl<S> StoreBuilder<S> {
+    pub(crate) fn new(
+        name: String,
+        kind: StoreKind,
+        build: impl Fn(String) -> StoreHandle + Send + Sync + 'static,
+    ) -> Self {
+        let of = name.clone();
+        let factory: StoreFactory = Arc::new(move || build(of.clone()));
+        let configs = BTreeMap::new();
+        let definition = StoreDefinition { name, kind, logged: true, configs, factory };
+        Self { definition, opens: PhantomData }
+    }
+
+    /// Without a changelog: the store is empty after a restart. Default = with the changelog
+    /// `<application.id>-<name>-changelog`.
+    #[must_use]
+    pub fn without_logging(mut self) -> Self {
+        self.definition.logged = false;
+        self
+    }
+
+    /// With a config for the changelog topic, over Kafka Streams' defaults.
+    #[must_use]
+    pub fn with_logging_config(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.definition.configs.insert(key.into(), value.into());
+        self
+    }
+}
+
+impl<S> fmt::Debug for StoreBuilder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreBuilder").field("definition", &self.definition).finish_non_exhaustive()
+    }
+}
