@@ -1,0 +1,98 @@
+//! Runs the cases that were recorded from Kafka Streams 4.3.1 through the DSL and compares record
+//! by record: which input a record follows from, key, value, time, headers, and the order in each
+//! topic. `cases/README.md` says where they come from.
+#![allow(clippy::unwrap_used, reason = "the helpers of a test fail it by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use headwater_oracle::{Case, CaseFile, Outcome, difference, run};
+
+/// Cases that cannot apply, each with the reason.
+const EXCEPTIONS: [(&str, &str); 10] = [
+    (
+        "KGroupedStreamImplTest shouldReduceSessionWindows",
+        "It was recorded with the record cache on, whose flush sends one update where two are made.",
+    ),
+    (
+        "KGroupedStreamImplTest sessionGapOfZeroShouldOnlyPutRecordsWithSameTsIntoSameSession",
+        "It was recorded with the record cache on: without it Kafka Streams hides the first session.",
+    ),
+    ("ProcessorTopologyTest shouldConsiderModifiedTimeStamps", "It needs a processor."),
+    ("ProcessorTopologyTest shouldAddHeaders", "It needs a processor."),
+    ("ProcessorTopologyTest shouldConsiderHeaders", "It needs a processor."),
+    ("TopologyTestDriverAtLeastOnceTest shouldPunctuateOnStreamsTime", "It needs a punctuator."),
+    ("TopologyTestDriverAtLeastOnceTest shouldPunctuateOnWallClockTime", "It needs a punctuator."),
+    (
+        "TopologyTestDriverAtLeastOnceTest shouldRespectTaskIdling",
+        "There is no max.task.idle.ms yet: a task never waits for an empty partition.",
+    ),
+    (
+        "oracle-semantics record choice by timestamp with max.task.idle.ms=1000",
+        "There is no max.task.idle.ms yet: a task never waits for an empty partition.",
+    ),
+    (
+        "oracle-semantics record choice tie reversed",
+        "There is no max.task.idle.ms yet: a task never waits for an empty partition.",
+    ),
+];
+
+/// The name of each case with the name of its file before it.
+fn cases() -> Vec<(String, Case)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/cases");
+    let mut files: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    files.sort();
+    files.into_iter().flat_map(|path| cases_of(&path)).collect()
+}
+
+fn cases_of(path: &Path) -> Vec<(String, Case)> {
+    let file: CaseFile = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+    file.cases.into_iter().map(|case| (format!("{stem} {}", case.name), case)).collect()
+}
+
+fn assert_all_agree(cases: &[(String, Case)]) {
+    let mut wrong = Vec::new();
+    for (name, case) in cases {
+        let expected = Outcome { expected: case.expected.clone(), ..Outcome::default() };
+        let found = run(case, true).map(|found| difference(&expected, &found));
+        match found {
+            Ok(None) => {}
+            Ok(Some(difference)) => wrong.push(format!("{name}: {difference}")),
+            Err(error) => wrong.push(format!("{name}: {error}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{} cases differ:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn every_recorded_case_gives_the_same_records() {
+    let mut cases = cases();
+    cases.retain(|(name, _)| EXCEPTIONS.iter().all(|(exception, _)| exception != name));
+    assert_all_agree(&cases);
+}
+
+#[test]
+fn what_random_cases_found_gives_the_same_records() {
+    let found = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/found.json");
+    assert_all_agree(&cases_of(&found));
+}
+
+#[test]
+fn every_case_is_run_or_an_exception_by_name() {
+    let cases = cases();
+    assert_eq!(cases.len(), 126, "the recorded cases are all here");
+    let names: BTreeSet<&str> = cases.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names.len(), cases.len(), "each case has a name of its own");
+    for (name, case) in &cases {
+        assert!(!case.operators.is_empty(), "{name} has no topology");
+        assert!(!case.inputs.is_empty() && !case.expected.is_empty(), "{name} shows nothing");
+    }
+    for (exception, reason) in EXCEPTIONS {
+        assert!(names.contains(exception), "there is no case {exception}");
+        assert!(reason.ends_with('.'), "the reason of {exception} is a sentence");
+    }
+}
