@@ -211,7 +211,11 @@ where
             self.scope.refuse(BuildError::ForeignStream { operation: "merge" });
             return self.clone();
         }
-        let parents = [self.node, other.node];
+        // As in Kafka Streams a stream that is merged with itself stays what it is.
+        let parents = match self.node == other.node {
+            true => vec![self.node],
+            false => vec![self.node, other.node],
+        };
         let node =
             self.scope.add_processor("KSTREAM-MERGE-", &parents, |_| merge::factory::<K, V>());
         let repartition_required = self.repartition_required || other.repartition_required;

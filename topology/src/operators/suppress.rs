@@ -107,15 +107,16 @@ where
 
     /// Sends the first update if it waits from `due_ms` or earlier. Returns whether it did.
     fn send_first(&mut self, due_ms: i64, context: &mut Context) -> Step<bool> {
-        let Some(record) = self.buffer.borrow_mut().take_first(due_ms) else { return Ok(false) };
-        if record.value.new.is_none() && self.options.drops_tombstones {
-            return Ok(true);
+        let Some(record) = self.buffer.borrow().first(due_ms) else { return Ok(false) };
+        if record.value.new.is_some() || !self.options.drops_tombstones {
+            if let Some(rows) = &self.rows {
+                rows.put(&record.key, record.value.new.as_ref(), record.timestamp);
+            }
+            // As in Kafka Streams those downstream who look the key up see the value before still.
+            self.outputs.forward(record, context)?;
+            context.enter(self.options.node);
         }
-        if let Some(rows) = &self.rows {
-            rows.put(&record.key, record.value.new.as_ref(), record.timestamp);
-        }
-        self.outputs.forward(record, context)?;
-        context.enter(self.options.node);
+        self.buffer.borrow_mut().remove_first();
         Ok(true)
     }
 }

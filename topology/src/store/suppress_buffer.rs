@@ -95,15 +95,18 @@ impl<K: Clone + 'static, V: Clone + 'static> SuppressBuffer<K, V> {
         Ok(())
     }
 
-    /// Takes out the first update if it waits from `time_ms` or earlier.
-    pub(crate) fn take_first(&mut self, time_ms: i64) -> Option<Record<K, Change<V>>> {
-        let (place, _) =
-            self.rows.first_key_value().filter(|((first_ms, _), _)| *first_ms <= time_ms)?;
+    /// The first update if it waits from `time_ms` or earlier.
+    pub(crate) fn first(&self, time_ms: i64) -> Option<Record<K, Change<V>>> {
+        let ((first_ms, _), held) = self.rows.first_key_value()?;
+        (*first_ms <= time_ms).then(|| held.record.clone())
+    }
+
+    /// Takes out the first update.
+    pub(crate) fn remove_first(&mut self) {
+        let Some((place, _)) = self.rows.first_key_value() else { return };
         let place = place.clone();
-        let before = self.set(&place, None)?;
-        let record = before.record.clone();
-        self.undo.push((place, Some(before)));
-        Some(record)
+        let before = self.set(&place, None);
+        self.undo.push((place, before));
     }
 
     /// How many updates are held back.
@@ -276,6 +279,12 @@ mod tests {
         SuppressBuffer::new("s".to_owned(), true, serde(), serde())
     }
 
+    fn take_first(buffer: &mut Buffer, time_ms: i64) -> Option<Record<String, Change<String>>> {
+        let first = buffer.first(time_ms)?;
+        buffer.remove_first();
+        Some(first)
+    }
+
     fn update(
         key: &str,
         old: Option<&str>,
@@ -299,8 +308,8 @@ mod tests {
         assert_eq!(buffer.len(), 1);
         assert_eq!(buffer.prior(&key), Some(Some(&"0".to_owned())));
         assert_eq!(buffer.prior(&"q".to_owned()), None);
-        assert_eq!(buffer.take_first(4), None);
-        assert_eq!(buffer.take_first(5), Some(update("k", Some("1"), "2", 9)));
+        assert_eq!(take_first(&mut buffer, 4), None);
+        assert_eq!(take_first(&mut buffer, 5), Some(update("k", Some("1"), "2", 9)));
         assert_eq!((buffer.len(), buffer.bytes()), (0, 0));
     }
 
@@ -313,12 +322,12 @@ mod tests {
         buffer.observe(Timestamp::from_millis(50));
         buffer.put(9, update("k", None, "a longer value", 9)).unwrap();
         buffer.put(9, update("q", None, "1", 9)).unwrap();
-        assert_eq!(buffer.take_first(9), Some(update("k", None, "a longer value", 9)));
+        assert_eq!(take_first(&mut buffer, 9), Some(update("k", None, "a longer value", 9)));
         buffer.put(20, update("k", None, "again", 20)).unwrap();
         buffer.abort();
         assert_eq!((buffer.len(), buffer.bytes()), (1, bytes));
         assert_eq!(buffer.observe(Timestamp::from_millis(1)), 1);
-        assert_eq!(buffer.take_first(5), Some(update("k", None, "1", 5)));
+        assert_eq!(take_first(&mut buffer, 5), Some(update("k", None, "1", 5)));
     }
 
     #[test]
@@ -326,9 +335,9 @@ mod tests {
         let mut buffer = buffer();
         buffer.put(5, update("k", None, "1", 5)).unwrap();
         buffer.put(6, update("q", None, "1", 6)).unwrap();
-        buffer.take_first(5);
+        take_first(&mut buffer, 5);
         buffer.put(8, update("k", Some("1"), "2", 8)).unwrap();
-        buffer.take_first(6);
+        take_first(&mut buffer, 6);
         let mut lines = Vec::new();
         buffer
             .log_changes(&mut |record| {
