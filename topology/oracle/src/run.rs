@@ -52,8 +52,7 @@ fn output_topics(case: &Case) -> BTreeSet<&str> {
 
 fn pipe(driver: &TopologyTestDriver, input: &Input) -> headwater_topology::Result<()> {
     if let Some(millis) = input.advance_wall_clock_ms {
-        driver.advance_wall_clock(Duration::from_millis(millis));
-        return Ok(());
+        return driver.advance_wall_clock(Duration::from_millis(millis));
     }
     let topic = input.topic.as_deref().unwrap_or_default();
     let text = |key: &Option<Key>| key.as_ref().map(Key::text);
