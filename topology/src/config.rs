@@ -29,13 +29,14 @@ pub enum ProcessingGuarantee {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TopologyConfig {
     pub(crate) kafka_compat: bool,
+    pub(crate) caching_enabled: bool,
 }
 
 impl TopologyConfig {
     /// The defaults.
     #[must_use]
     pub const fn new() -> Self {
-        Self { kafka_compat: false }
+        Self { kafka_compat: false, caching_enabled: false }
     }
 
     /// Whether results are those of Kafka Streams also where Headwater knows better. Default = no.
@@ -51,6 +52,15 @@ impl TopologyConfig {
     #[must_use]
     pub const fn kafka_compat(mut self, kafka_compat: bool) -> Self {
         self.kafka_compat = kafka_compat;
+        self
+    }
+
+    /// Whether stores that do not say otherwise have a record cache, which holds updates back until
+    /// a commit: see [`Materialized::with_caching_enabled`](crate::Materialized::with_caching_enabled).
+    /// Default = no, unlike in Kafka Streams: every update is sent.
+    #[must_use]
+    pub const fn caching_enabled(mut self, caching_enabled: bool) -> Self {
+        self.caching_enabled = caching_enabled;
         self
     }
 }
@@ -77,6 +87,7 @@ pub struct StreamsConfig {
     pub(crate) repartition_purge_interval: Duration,
     pub(crate) window_changelog_additional_retention_ms: i64,
     pub(crate) emit_interval: Option<Duration>,
+    pub(crate) statestore_cache_max_bytes: usize,
     pub(crate) handlers: Handlers,
     pub(crate) dead_letter_topic: Option<String>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -103,6 +114,7 @@ impl StreamsConfig {
             repartition_purge_interval: Duration::from_secs(30),
             window_changelog_additional_retention_ms: 86_400_000,
             emit_interval: None,
+            statestore_cache_max_bytes: 10 * 1024 * 1024,
             handlers: Handlers::default(),
             dead_letter_topic: None,
             clock: Arc::new(SystemClock::new()),
@@ -138,6 +150,17 @@ impl StreamsConfig {
     #[must_use]
     pub fn emit_interval(mut self, interval: Duration) -> Self {
         self.emit_interval = Some(interval);
+        self
+    }
+
+    /// `statestore.cache.max.bytes`: how many bytes of keys and values the record caches of the
+    /// application's stores may hold together. When it is more, the cache that has just grown
+    /// sends all updates that it holds back. Default = 10 MiB; 0 is no caches. It matters only to
+    /// stores that have one: see
+    /// [`Materialized::with_caching_enabled`](crate::Materialized::with_caching_enabled).
+    #[must_use]
+    pub fn statestore_cache_max_bytes(mut self, bytes_max: usize) -> Self {
+        self.statestore_cache_max_bytes = bytes_max;
         self
     }
 
@@ -251,6 +274,9 @@ impl StreamsConfig {
             "__emit.interval.ms.kstreams.windowed.aggregation__"
             | "__emit.interval.ms.kstreams.outer.join.spurious.results.fix__" => {
                 self.emit_interval = Some(millis()?);
+            }
+            "statestore.cache.max.bytes" => {
+                self.statestore_cache_max_bytes = usize::try_from(number()?).unwrap_or(usize::MAX);
             }
             "repartition.purge.interval.ms" => self.repartition_purge_interval = millis()?,
             "windowstore.changelog.additional.retention.ms" => {

@@ -3,19 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_log_store::{
-    Clock, Error as LogError, Header, Log, PartitionId, Producer, ProducerRecord, RecordBatch,
-    RecordView, Timestamp, partition_for_key,
+    Clock, Error as LogError, Header, Log, PartitionId, Producer, ProducerRecord, RecordView,
+    Timestamp, partition_for_key,
 };
 
+use crate::current::Current;
 use crate::error::{BoxError, Error, RecordPosition};
 use crate::error_handler::{Failure, FailureKind, Handlers};
 use crate::metrics::{DropReason, MetricsSnapshot};
-use crate::punctuation::PunctuationKey;
 use crate::record::{Headers, Record};
 use crate::serdes::Serde;
 use crate::types::{NodeId, TaskId};
@@ -32,21 +31,6 @@ pub(crate) struct ResolvedTopic {
     /// The name in the log, with the application's prefix for internal topics.
     pub(crate) name: Arc<str>,
     pub(crate) partitions: u32,
-}
-
-/// The record that a task works on.
-#[derive(Clone)]
-pub(crate) struct Current {
-    pub(crate) batch: Option<Rc<RecordBatch>>,
-    pub(crate) index: usize,
-    pub(crate) node: usize,
-    pub(crate) task: TaskId,
-    /// The latest time that the task has come to, that of the record included.
-    pub(crate) stream_time: Option<Timestamp>,
-    /// The call of a punctuator that runs.
-    pub(crate) punctuation: Option<PunctuationKey>,
-    /// The time that it was called with.
-    pub(crate) time: Timestamp,
 }
 
 /// Where dead letters go.

@@ -26,6 +26,12 @@ impl<K, V, R: Receiver<K, V> + ?Sized> Receiver<K, V> for Rc<RefCell<Box<R>>> {
     }
 }
 
+/// A node that holds its output back until it is flushed.
+pub(crate) trait Flush {
+    /// Sends what is held back. Returns whether there was something.
+    fn flush(&mut self, context: &mut Context) -> Step<bool>;
+}
+
 /// The children of a node.
 pub(crate) struct Outputs<K, V> {
     others: Vec<Box<dyn Receiver<K, V>>>,
@@ -170,6 +176,8 @@ pub(crate) struct TaskParts {
     pub(crate) processors: Vec<Rc<RefCell<dyn TaskProcessor>>>,
     pub(crate) punctuations: Rc<RefCell<Punctuations>>,
     pub(crate) time: RecordTime,
+    /// The nodes built so far that hold output back.
+    pub(crate) flushes: Vec<(NodeId, Rc<RefCell<dyn Flush>>)>,
 }
 
 impl TaskParts {
@@ -186,6 +194,7 @@ impl TaskParts {
             processors: Vec::new(),
             punctuations: Rc::default(),
             time: RecordTime::new(),
+            flushes: Vec::new(),
         }
     }
 

@@ -75,6 +75,7 @@ where
             name: store.to_owned(),
             kind: StoreKind::Window { retention_ms },
             logged: true,
+            cached: Some(false),
             configs: std::collections::BTreeMap::new(),
             factory: Arc::new(build),
         };

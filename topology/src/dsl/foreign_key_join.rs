@@ -253,6 +253,7 @@ impl Parts<'_> {
                 name: store,
                 kind: StoreKind::KeyValue,
                 logged: true,
+                cached: Some(false),
                 configs: Default::default(),
                 factory: Arc::new(|| StoreHandle::new(BytesStore::default())),
             },

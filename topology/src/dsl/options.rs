@@ -235,6 +235,7 @@ pub struct Materialized<K, V> {
     pub(crate) key_serde: Option<SerdeRef<K>>,
     pub(crate) value_serde: SerdeRef<V>,
     pub(crate) logged: bool,
+    pub(crate) cached: Option<bool>,
     pub(crate) configs: BTreeMap<String, String>,
     pub(crate) retention_ms: Option<i64>,
 }
@@ -269,6 +270,7 @@ impl<K, V> Materialized<K, V> {
             key_serde: None,
             value_serde,
             logged: true,
+            cached: None,
             configs: BTreeMap::new(),
             retention_ms: None,
         }
@@ -285,6 +287,36 @@ impl<K, V> Materialized<K, V> {
     #[must_use]
     pub fn without_logging(mut self) -> Self {
         self.logged = false;
+        self
+    }
+
+    /// With a record cache: of several updates of a key between two commits only the last is sent,
+    /// with the value that was sent before as the old one; none is sent of a row that has come and
+    /// gone in between. Default = as [`TopologyConfig`](crate::TopologyConfig) says: without.
+    ///
+    /// Updates are sent by each commit, in the order of the last changes, and when all caches
+    /// together exceed [`statestore_cache_max_bytes`](crate::StreamsConfig::statestore_cache_max_bytes).
+    /// The rows are in the store at once, so that joins see them before the update is sent. A
+    /// replay holds nothing back. Versioned tables have no cache, nor have sliding windows and
+    /// sessions that are sent when they close.
+    ///
+    /// ```
+    /// # use headwater_topology::{Materialized, StreamsBuilder};
+    /// let builder = StreamsBuilder::new();
+    /// let clicks = builder.stream::<String, String>("clicks").group_by_key();
+    /// clicks.count(Materialized::named("counts").with_caching_enabled()).to_stream().to("out");
+    /// ```
+    #[must_use]
+    pub fn with_caching_enabled(mut self) -> Self {
+        self.cached = Some(true);
+        self
+    }
+
+    /// Without a record cache, whatever [`TopologyConfig`](crate::TopologyConfig) says: every
+    /// update is sent.
+    #[must_use]
+    pub fn with_caching_disabled(mut self) -> Self {
+        self.cached = Some(false);
         self
     }
 

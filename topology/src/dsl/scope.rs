@@ -18,7 +18,8 @@ pub(crate) struct Scope(Rc<RefCell<GraphBuilder>>);
 
 impl Scope {
     pub(crate) fn new(config: TopologyConfig) -> Self {
-        Self(Rc::new(RefCell::new(GraphBuilder::new(config.kafka_compat))))
+        let graph = GraphBuilder::new(config.kafka_compat, config.caching_enabled);
+        Self(Rc::new(RefCell::new(graph)))
     }
 
     pub(crate) fn kafka_compat(&self) -> bool {

@@ -154,6 +154,10 @@ where
     A: Clone + Send + 'static,
 {
     let kind = StoreKind::Window { retention_ms: options.retention_ms };
+    let materialized = match options.emission {
+        Some(_) => materialized.with_caching_disabled(),
+        None => materialized,
+    };
     definition(materialized, kind, move |name, value_serde| {
         let key_serde = Arc::clone(&key_serde);
         let store = KeyedWindowStore::<K, Session, A>::new(name, options, key_serde, value_serde);

@@ -220,6 +220,7 @@ where
             name: store,
             kind: StoreKind::KeyValue,
             logged: true,
+            cached: Some(false),
             configs: BTreeMap::new(),
             factory: Arc::new(build),
         };

@@ -151,6 +151,7 @@ where
                 name: store.clone(),
                 kind: StoreKind::KeyValue,
                 logged: buffer.logged,
+                cached: Some(false),
                 configs: buffer.configs,
                 factory: Arc::new(build),
             },

@@ -158,7 +158,7 @@ where
             self,
             move |key, right, left| other_join(key, left, right),
         );
-        let factory = table_join::merge::<K, R>(Arc::clone(&state));
+        let factory = table_join::merge::<K, R>(scope.next_id(), Arc::clone(&state));
         let kind = NodeKind::Processor { stores: Vec::new(), factory };
         let node = scope.add_node(merge_name, &[this, other_side], kind);
         scope.copartition(&[node]);

@@ -372,6 +372,6 @@ where
         let (logged, configs) = (self.logged, self.configs.clone());
         let factory_name = name.clone();
         let factory = Arc::new(move || build(factory_name.clone()));
-        StoreDefinition { name, kind, logged, configs, factory }
+        StoreDefinition { name, kind, logged, cached: Some(false), configs, factory }
     }
 }

@@ -154,6 +154,12 @@ where
     A: Clone + Send + 'static,
 {
     let kind = StoreKind::Window { retention_ms: options.retention_ms };
+    let is_sliding = matches!(windows, TimeWindowKind::Sliding(_));
+    let materialized = if is_sliding && options.emission.is_some() {
+        materialized.with_caching_disabled()
+    } else {
+        materialized
+    };
     definition(materialized, kind, move |name, value_serde| {
         let key_serde = Arc::clone(&key_serde);
         match windows {

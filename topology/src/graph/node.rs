@@ -75,6 +75,8 @@ pub(crate) struct StoreDefinition {
     pub(crate) kind: StoreKind,
     /// Whether it has a changelog.
     pub(crate) logged: bool,
+    /// Whether it holds updates back in a record cache; `None` as the topology says.
+    pub(crate) cached: Option<bool>,
     /// Configs of the changelog topic over the defaults.
     pub(crate) configs: BTreeMap<String, String>,
     pub(crate) factory: StoreFactory,

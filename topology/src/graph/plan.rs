@@ -32,6 +32,8 @@ pub(crate) struct Graph {
     pub(crate) enforced_partitions: BTreeMap<TopicRef, u32>,
     /// Whether results are Kafka Streams' also where Headwater's would differ.
     pub(crate) kafka_compat: bool,
+    /// Whether stores have a record cache that do not say otherwise.
+    pub(crate) caching_enabled: bool,
     /// The sources of global tables.
     globals: BTreeSet<NodeId>,
     /// The topics that lead back to a sub-topology before the one that writes them.
@@ -126,6 +128,7 @@ pub(crate) struct GraphBuilder {
     /// When the windows of aggregations close, by node.
     closings: BTreeMap<NodeId, Closing>,
     kafka_compat: bool,
+    caching_enabled: bool,
     pub(crate) repartitions: Repartitions,
     globals: BTreeSet<NodeId>,
     feedback: BTreeSet<TopicRef>,
@@ -145,8 +148,8 @@ pub(crate) struct Closing {
 }
 
 impl GraphBuilder {
-    pub(crate) fn new(kafka_compat: bool) -> Self {
-        Self { kafka_compat, ..Self::default() }
+    pub(crate) fn new(kafka_compat: bool, caching_enabled: bool) -> Self {
+        Self { kafka_compat, caching_enabled, ..Self::default() }
     }
 
     /// Whether results are Kafka Streams' also where Headwater's would differ.
@@ -298,6 +301,7 @@ impl GraphBuilder {
                 copartitioned: self.copartitioned.clone(),
                 enforced_partitions: self.enforced_partitions.clone(),
                 kafka_compat: self.kafka_compat,
+                caching_enabled: self.caching_enabled,
                 globals: self.globals.clone(),
                 feedback: self.feedback.clone(),
             }),

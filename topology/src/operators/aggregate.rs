@@ -10,8 +10,9 @@ use crate::context::{Context, Step};
 use crate::graph::node::NodeFactory;
 use crate::metrics::DropReason;
 use crate::operators::aggregator::Aggregator;
+use crate::operators::table_outputs::{Sender, TableOutputs};
 use crate::operators::table_state::TableState;
-use crate::processor::{AnyReceiver, Outputs, Receiver};
+use crate::processor::{AnyReceiver, Receiver};
 use crate::record::{Change, Record};
 use crate::serdes::SerdeRef;
 use crate::store::key_value::KeyValueStore;
@@ -39,7 +40,7 @@ struct Aggregate<K, V, A, F> {
     send_old: bool,
     aggregator: Arc<F>,
     store: Rc<RefCell<KeyValueStore<K, A>>>,
-    outputs: Outputs<K, Change<A>>,
+    outputs: TableOutputs<K, A>,
     input: PhantomData<fn(V)>,
 }
 
@@ -53,10 +54,13 @@ where
 {
     let (options, aggregator) = (Arc::new(options), Arc::new(aggregator));
     Arc::new(move |parts| {
+        let store = parts.store::<KeyValueStore<K, A>>(options.store());
+        let send_old = options.state.sends_old();
+        let sender = Sender::new(options.node, send_old);
         AnyReceiver::new(Aggregate {
-            send_old: options.state.sends_old(),
-            store: parts.store(options.store()),
-            outputs: parts.outputs(),
+            send_old,
+            outputs: TableOutputs::of_store(parts, sender, &store),
+            store,
             options: Arc::clone(&options),
             aggregator: Arc::clone(&aggregator),
             input: PhantomData,
@@ -82,6 +86,7 @@ where
             return Ok(());
         }
         let Record { key, value, timestamp, headers } = record;
+        let received = timestamp;
         let (change, timestamp) = {
             let mut store = self.store.borrow_mut();
             let slot = store.change(&key);
@@ -98,6 +103,7 @@ where
             *slot = new.clone().map(|value| ValueAndTimestamp { value, timestamp });
             (Change::latest(old_to_send, new), timestamp)
         };
-        self.outputs.forward(Record { key, value: change, timestamp, headers }, context)
+        let record = Record { key, value: change, timestamp, headers };
+        self.outputs.update(received, record, context)
     }
 }

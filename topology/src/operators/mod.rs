@@ -11,6 +11,7 @@ pub(crate) mod peek;
 pub(crate) mod repartition;
 pub(crate) mod value_getter;
 pub(crate) mod table_state;
+pub(crate) mod table_outputs;
 pub(crate) mod table_source;
 pub(crate) mod table_filter;
 pub(crate) mod table_map_values;

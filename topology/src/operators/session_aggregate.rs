@@ -15,8 +15,9 @@ use crate::metrics::DropReason;
 use crate::operators::aggregate::AggregateOptions;
 use crate::operators::aggregator::Aggregator;
 use crate::operators::emit_final::EmitFinal;
+use crate::operators::table_outputs::{Sender, TableOutputs};
 use crate::operators::window_aggregate::Windowing;
-use crate::processor::{AnyReceiver, Outputs, Receiver};
+use crate::processor::{AnyReceiver, Receiver};
 use crate::record::{Change, Headers, Record};
 use crate::store::keyed_windows::KeyedWindowStore;
 use crate::store::slots::Session;
@@ -42,7 +43,7 @@ struct SessionAggregate<K, V, A, F, M> {
     functions: Arc<(F, M)>,
     store: Rc<RefCell<SessionStore<K, A>>>,
     emit_final: EmitFinal,
-    outputs: Outputs<Windowed<K, SessionWindow>, Change<A>>,
+    outputs: TableOutputs<Windowed<K, SessionWindow>, A>,
     input: PhantomData<fn(V)>,
 }
 
@@ -63,10 +64,26 @@ where
 {
     let (options, functions) = (Arc::new(options), Arc::new((aggregator, merger)));
     Arc::new(move |parts| {
+        let store = parts.store::<SessionStore<K, A>>(options.store());
+        let send_old = options.state.sends_old();
+        let sender = Sender::<Windowed<K, SessionWindow>> {
+            time_of: Some(|key| Timestamp::from_millis(key.window.end_ms)),
+            ..Sender::new(options.node, send_old)
+        };
+        let names = (
+            |Windowed { key, window }: &Windowed<K, SessionWindow>| {
+                let SessionWindow { start_ms, end_ms } = *window;
+                (Session { end_ms, start_ms }, key.clone())
+            },
+            |(Session { end_ms, start_ms }, key)| Windowed {
+                key,
+                window: SessionWindow { start_ms, end_ms },
+            },
+        );
         AnyReceiver::new(SessionAggregate {
-            send_old: options.state.sends_old(),
-            store: parts.store(options.store()),
-            outputs: parts.outputs(),
+            send_old,
+            outputs: TableOutputs::of_windows(parts, sender, &store, names),
+            store,
             options: Arc::clone(&options),
             windowing,
             functions: Arc::clone(&functions),
@@ -112,7 +129,8 @@ where
                 for (session, row) in sessions {
                     self.store.borrow_mut().put(&key, session, None);
                     let old = self.send_old.then_some(row.value);
-                    self.forward(&key, session, Change::latest(old, None), context)?;
+                    let change = Change::latest(old, None);
+                    self.forward(&key, session, change, &headers, context)?;
                 }
                 context.enter(self.options.node);
             }
@@ -123,7 +141,7 @@ where
             let timestamp = Timestamp::from_millis(merged.end_ms);
             let row = new.clone().map(|value| ValueAndTimestamp { value, timestamp });
             self.store.borrow_mut().put(&key, merged, row);
-            self.forward(&key, merged, Change::latest(None, new), context)?;
+            self.forward(&key, merged, Change::latest(None, new), &headers, context)?;
         }
         match self.windowing.emit {
             EmitStrategy::OnWindowUpdate => Ok(()),
@@ -150,19 +168,23 @@ where
             .collect()
     }
 
-    /// Sends an update of a session, which has no headers.
+    /// Sends an update of a session, which has no headers. Those that are held back get the
+    /// headers of their records, as in Kafka Streams.
     fn forward(
         &mut self,
         key: &K,
         session: Session,
         value: Change<A>,
+        headers: &Headers,
         context: &mut Context,
     ) -> Step {
         match self.windowing.emit {
             EmitStrategy::OnWindowClose => Ok(()),
             EmitStrategy::OnWindowUpdate => {
-                let record = record_of(key.clone(), session, value, Headers::none());
-                self.outputs.forward(record, context)
+                let is_cached = self.outputs.is_cached();
+                let headers = if is_cached { headers.clone() } else { Headers::none() };
+                let record = record_of(key.clone(), session, value, headers);
+                self.outputs.update(record.timestamp, record, context)
             }
         }
     }
@@ -186,7 +208,7 @@ where
         };
         for (session, key, row) in closed {
             let value = Change::latest(None, Some(row.value));
-            self.outputs.forward(record_of(key, session, value, headers.clone()), context)?;
+            self.outputs.send(record_of(key, session, value, headers.clone()), context)?;
         }
         Ok(())
     }

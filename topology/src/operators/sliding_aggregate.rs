@@ -10,6 +10,8 @@ use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use headwater_log_store::Timestamp;
+
 use crate::context::{Context, Step};
 use crate::error_handler::FailureKind;
 use crate::graph::node::NodeFactory;
@@ -17,8 +19,9 @@ use crate::metrics::DropReason;
 use crate::operators::aggregate::AggregateOptions;
 use crate::operators::aggregator::Aggregator;
 use crate::operators::emit_final::EmitFinal;
+use crate::operators::table_outputs::{Sender, TableOutputs};
 use crate::operators::window_aggregate::Windowing;
-use crate::processor::{AnyReceiver, Outputs, Receiver};
+use crate::processor::{AnyReceiver, Receiver};
 use crate::record::{Change, Headers, Record};
 use crate::store::keyed_windows::KeyedWindowStore;
 use crate::store::slots::WindowStart;
@@ -36,7 +39,7 @@ struct SlidingAggregate<K, V, A, F> {
     aggregator: Arc<F>,
     store: Rc<RefCell<SlidingStore<K, A>>>,
     emit_final: EmitFinal,
-    outputs: Outputs<Windowed<K>, Change<A>>,
+    outputs: TableOutputs<Windowed<K>, A>,
     input: PhantomData<fn(V)>,
 }
 
@@ -55,10 +58,18 @@ where
 {
     let (options, aggregator) = (Arc::new(options), Arc::new(aggregator));
     Arc::new(move |parts| {
+        let store = parts.store::<SlidingStore<K, A>>(options.store());
+        let send_old = options.state.sends_old();
+        let sender = Sender::new(options.node, send_old);
+        let size_ms = windowing.windows.time_difference_ms();
+        let names = (
+            |key: &Windowed<K>| (WindowStart(key.window.start_ms), key.key.clone()),
+            move |(WindowStart(start_ms), key)| windowed(key, start_ms, size_ms),
+        );
         AnyReceiver::new(SlidingAggregate {
-            send_old: options.state.sends_old(),
-            store: parts.store(options.store()),
-            outputs: parts.outputs(),
+            send_old,
+            outputs: TableOutputs::of_windows(parts, sender, &store, names),
+            store,
             options: Arc::clone(&options),
             windowing,
             aggregator: Arc::clone(&aggregator),
@@ -267,9 +278,9 @@ where
         self.store.borrow_mut().put(&record.key, WindowStart(start_ms), Some(row.clone()));
         let ValueAndTimestamp { value, timestamp } = row;
         let value = Change::latest(None, Some(value));
-        let key = self.windowed(record.key.clone(), start_ms);
+        let key = windowed(record.key.clone(), start_ms, self.difference_ms());
         let headers = record.headers.clone();
-        self.forward(Record { key, value, timestamp, headers }, context)
+        self.forward(record.timestamp, Record { key, value, timestamp, headers }, context)
     }
 
     /// Adds a record to a window, which is new where it has no row yet.
@@ -299,18 +310,19 @@ where
         let row = new.clone().map(|value| ValueAndTimestamp { value, timestamp });
         self.store.borrow_mut().put(&record.key, WindowStart(start_ms), row);
         let value = Change::latest(old_to_send, new);
-        let key = self.windowed(record.key.clone(), start_ms);
+        let key = windowed(record.key.clone(), start_ms, self.difference_ms());
         let headers = record.headers.clone();
-        self.forward(Record { key, value, timestamp, headers }, context)
+        self.forward(record.timestamp, Record { key, value, timestamp, headers }, context)
     }
 
-    fn windowed(&self, key: K, start_ms: i64) -> Windowed<K> {
-        Windowed { key, window: Window { start_ms, end_ms: start_ms + self.difference_ms() } }
-    }
-
-    fn forward(&mut self, record: Record<Windowed<K>, Change<A>>, context: &mut Context) -> Step {
+    fn forward(
+        &mut self,
+        received: Timestamp,
+        record: Record<Windowed<K>, Change<A>>,
+        context: &mut Context,
+    ) -> Step {
         match self.windowing.emit {
-            EmitStrategy::OnWindowUpdate => self.outputs.forward(record, context),
+            EmitStrategy::OnWindowUpdate => self.outputs.update(received, record, context),
             EmitStrategy::OnWindowClose => Ok(()),
         }
     }
@@ -336,9 +348,14 @@ where
         };
         for (WindowStart(start_ms), key, ValueAndTimestamp { value, timestamp }) in closed {
             let value = Change::latest(None, Some(value));
-            let (key, headers) = (self.windowed(key, start_ms), headers.clone());
-            self.outputs.forward(Record { key, value, timestamp, headers }, context)?;
+            let key = windowed(key, start_ms, self.difference_ms());
+            let headers = headers.clone();
+            self.outputs.send(Record { key, value, timestamp, headers }, context)?;
         }
         Ok(())
     }
+}
+
+fn windowed<K>(key: K, start_ms: i64, difference_ms: i64) -> Windowed<K> {
+    Windowed { key, window: Window { start_ms, end_ms: start_ms + difference_ms } }
 }

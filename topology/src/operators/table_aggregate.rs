@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use crate::context::{Context, Step};
 use crate::graph::node::NodeFactory;
+use crate::operators::table_outputs::{Sender, TableOutputs};
 use crate::operators::table_state::TableState;
-use crate::processor::{AnyReceiver, Outputs, Receiver};
+use crate::processor::{AnyReceiver, Receiver};
 use crate::record::{Change, Record};
 use crate::serdes::SerdeRef;
 use crate::store::key_value::KeyValueStore;
@@ -29,7 +30,7 @@ struct TableAggregate<K, V, A, F, G> {
     add: Arc<F>,
     subtract: Arc<G>,
     store: Rc<RefCell<KeyValueStore<K, A>>>,
-    outputs: Outputs<K, Change<A>>,
+    outputs: TableOutputs<K, A>,
     input: PhantomData<fn(V)>,
 }
 
@@ -49,10 +50,13 @@ where
     let (options, add, subtract) = (Arc::new(options), Arc::new(add), Arc::new(subtract));
     Arc::new(move |parts| {
         let store = options.state.store().expect("an aggregation has a store from the beginning");
+        let store = parts.store::<KeyValueStore<K, A>>(store);
+        let send_old = options.state.sends_old();
+        let sender = Sender::new(options.node, send_old);
         AnyReceiver::new(TableAggregate {
-            send_old: options.state.sends_old(),
-            store: parts.store(store),
-            outputs: parts.outputs(),
+            send_old,
+            outputs: TableOutputs::of_store(parts, sender, &store),
+            store,
             options: Arc::clone(&options),
             add: Arc::clone(&add),
             subtract: Arc::clone(&subtract),
@@ -71,6 +75,7 @@ where
     fn receive(&mut self, record: Record<K, Change<V>>, context: &mut Context) -> Step {
         context.enter(self.options.node);
         let Record { key, value: change, timestamp, headers } = record;
+        let received = timestamp;
         let (change, timestamp) = {
             let mut store = self.store.borrow_mut();
             let slot = store.change(&key);
@@ -90,6 +95,7 @@ where
             *slot = aggregate.clone().map(|value| ValueAndTimestamp { value, timestamp });
             (Change::latest(old, aggregate), timestamp)
         };
-        self.outputs.forward(Record { key, value: change, timestamp, headers }, context)
+        let record = Record { key, value: change, timestamp, headers };
+        self.outputs.update(received, record, context)
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use crate::context::{Context, Step};
 use crate::graph::node::NodeFactory;
+use crate::operators::table_outputs::{Sender, TableOutputs};
 use crate::operators::table_state::{Rows, TableState};
-use crate::processor::{AnyReceiver, Outputs, Receiver};
+use crate::processor::{AnyReceiver, Receiver};
 use crate::record::{Change, Record};
 use crate::types::NodeId;
 
@@ -17,7 +18,7 @@ struct TableFilter<K, V, F> {
     above_versioned: bool,
     send_old: bool,
     rows: Option<Rows<K, V>>,
-    outputs: Outputs<K, Change<V>>,
+    outputs: TableOutputs<K, V>,
 }
 
 /// Builds a filter of a table. Where the old value is known and was rejected as well, nothing is
@@ -34,13 +35,15 @@ where
     F: Fn(&K, &V) -> bool + Send + Sync + 'static,
 {
     Arc::new(move |parts| {
+        let (rows, send_old) = (state.open(parts), state.sends_old());
+        let sender = Sender::new(node, send_old);
         AnyReceiver::new(TableFilter {
             node,
             predicate: Arc::clone(&predicate),
             above_versioned,
-            send_old: state.sends_old(),
-            rows: state.open(parts),
-            outputs: parts.outputs(),
+            send_old,
+            outputs: TableOutputs::of_rows(parts, sender, rows.as_ref()),
+            rows,
         })
     })
 }
@@ -73,6 +76,6 @@ where
         if let Some(rows) = &self.rows {
             rows.put(&record.key, record.value.new.as_ref(), record.timestamp);
         }
-        self.outputs.forward(record, context)
+        self.outputs.update(record.timestamp, record, context)
     }
 }

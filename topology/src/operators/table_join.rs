@@ -9,6 +9,7 @@ use headwater_log_store::Timestamp;
 
 use crate::context::{Context, Step};
 use crate::graph::node::NodeFactory;
+use crate::operators::table_outputs::{Sender, TableOutputs};
 use crate::operators::table_state::{Rows, TableState};
 use crate::operators::value_getter::{ValueGetter, View};
 use crate::processor::{AnyReceiver, Outputs, Receiver};
@@ -89,17 +90,20 @@ where
 
 struct JoinMerge<K, R> {
     rows: Option<Rows<K, R>>,
-    outputs: Outputs<K, Change<R>>,
+    outputs: TableOutputs<K, R>,
 }
 
 /// Builds the node where the results of both sides meet.
-pub(crate) fn merge<K, R>(state: Arc<TableState>) -> NodeFactory
+pub(crate) fn merge<K, R>(node: NodeId, state: Arc<TableState>) -> NodeFactory
 where
     K: Hash + Eq + Clone + 'static,
     R: Clone + 'static,
 {
     Arc::new(move |parts| {
-        AnyReceiver::new(JoinMerge::<K, R> { rows: state.open(parts), outputs: parts.outputs() })
+        let rows = state.open(parts);
+        let sender = Sender::new(node, state.sends_old());
+        let outputs = TableOutputs::of_rows(parts, sender, rows.as_ref());
+        AnyReceiver::new(JoinMerge::<K, R> { rows, outputs })
     })
 }
 
@@ -110,7 +114,7 @@ impl<K: Hash + Eq + Clone + 'static, R: Clone + 'static> Receiver<K, Change<R>>
         if let Some(rows) = &self.rows {
             rows.put(&record.key, record.value.new.as_ref(), record.timestamp);
         }
-        self.outputs.forward(record, context)
+        self.outputs.update(record.timestamp, record, context)
     }
 }
 

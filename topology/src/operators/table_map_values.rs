@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use crate::context::{Context, Step};
 use crate::graph::node::NodeFactory;
+use crate::operators::table_outputs::{Sender, TableOutputs};
 use crate::operators::table_state::{Rows, TableState};
-use crate::processor::{AnyReceiver, Outputs, Receiver};
+use crate::processor::{AnyReceiver, Receiver};
 use crate::record::{Change, Record};
 use crate::types::NodeId;
 
@@ -16,7 +17,7 @@ struct TableMapValues<K, V, V2, F> {
     mapper: Arc<F>,
     send_old: bool,
     rows: Option<Rows<K, V2>>,
-    outputs: Outputs<K, Change<V2>>,
+    outputs: TableOutputs<K, V2>,
     input: PhantomData<fn(V)>,
 }
 
@@ -33,12 +34,14 @@ where
     F: Fn(&K, Option<V>) -> Option<V2> + Send + Sync + 'static,
 {
     Arc::new(move |parts| {
+        let (rows, send_old) = (state.open(parts), state.sends_old());
+        let sender = Sender::new(node, send_old);
         AnyReceiver::new(TableMapValues {
             node,
             mapper: Arc::clone(&mapper),
-            send_old: state.sends_old(),
-            rows: state.open(parts),
-            outputs: parts.outputs(),
+            send_old,
+            outputs: TableOutputs::of_rows(parts, sender, rows.as_ref()),
+            rows,
             input: PhantomData,
         })
     })
@@ -64,6 +67,6 @@ where
         if let Some(rows) = &self.rows {
             rows.put(&record.key, record.value.new.as_ref(), record.timestamp);
         }
-        self.outputs.forward(record, context)
+        self.outputs.update(record.timestamp, record, context)
     }
 }

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use crate::context::{Context, Step};
 use crate::graph::node::NodeFactory;
 use crate::metrics::DropReason;
+use crate::operators::table_outputs::{Sender, TableOutputs};
 use crate::operators::table_state::{Rows, TableState};
-use crate::processor::{AnyReceiver, Outputs, Receiver};
+use crate::processor::{AnyReceiver, Receiver};
 use crate::record::{Change, Record};
 use crate::serdes::SerdeRef;
 use crate::store::versioned::Put;
@@ -19,7 +20,7 @@ struct TableSource<K, V, I> {
     key_serde: SerdeRef<K>,
     send_old: bool,
     rows: Option<Rows<K, V>>,
-    outputs: Outputs<K, Change<V>>,
+    outputs: TableOutputs<K, V>,
     input: PhantomData<fn(I)>,
 }
 
@@ -36,12 +37,14 @@ where
     I: Into<Option<V>> + 'static,
 {
     Arc::new(move |parts| {
+        let (rows, send_old) = (state.open(parts), state.sends_old());
+        let sender = Sender::new(node, send_old);
         AnyReceiver::new(TableSource::<K, V, I> {
             node,
             key_serde: Arc::clone(&key_serde),
-            send_old: state.sends_old(),
-            rows: state.open(parts),
-            outputs: parts.outputs(),
+            send_old,
+            outputs: TableOutputs::of_rows(parts, sender, rows.as_ref()),
+            rows,
             input: PhantomData,
         })
     })
@@ -74,6 +77,7 @@ where
                 }
             }
         }
-        self.outputs.forward(record.map_value(|_, new| Change { old, new, is_latest }), context)
+        let record = record.map_value(|_, new| Change { old, new, is_latest });
+        self.outputs.update(record.timestamp, record, context)
     }
 }

@@ -15,7 +15,8 @@ use crate::metrics::DropReason;
 use crate::operators::aggregate::AggregateOptions;
 use crate::operators::aggregator::Aggregator;
 use crate::operators::emit_final::EmitFinal;
-use crate::processor::{AnyReceiver, Outputs, Receiver};
+use crate::operators::table_outputs::{Sender, TableOutputs};
+use crate::processor::{AnyReceiver, Receiver};
 use crate::record::{Change, Headers, Record};
 use crate::store::table::ValueAndTimestamp;
 use crate::store::window_store::WindowStore;
@@ -70,7 +71,7 @@ struct WindowAggregate<K, V, A, F> {
     aggregator: Arc<F>,
     store: Rc<RefCell<WindowStore<K, A>>>,
     emit_final: EmitFinal,
-    outputs: Outputs<Windowed<K>, Change<A>>,
+    outputs: TableOutputs<Windowed<K>, A>,
     input: PhantomData<fn(V)>,
 }
 
@@ -89,10 +90,21 @@ where
 {
     let (options, aggregator) = (Arc::new(options), Arc::new(aggregator));
     Arc::new(move |parts| {
+        let store = parts.store::<WindowStore<K, A>>(options.store());
+        let send_old = options.state.sends_old();
+        let sender = Sender {
+            sends: windowing.emit == EmitStrategy::OnWindowUpdate,
+            ..Sender::new(options.node, send_old)
+        };
+        let size_ms = windowing.windows.size_ms();
+        let names = (
+            |key: &Windowed<K>| (key.window.start_ms, key.key.clone()),
+            move |(start_ms, key)| windowed(key, start_ms, size_ms),
+        );
         AnyReceiver::new(WindowAggregate {
-            send_old: options.state.sends_old(),
-            store: parts.store(options.store()),
-            outputs: parts.outputs(),
+            send_old,
+            outputs: TableOutputs::of_windows(parts, sender, &store, names),
+            store,
             options: Arc::clone(&options),
             windowing,
             aggregator: Arc::clone(&aggregator),
@@ -149,6 +161,7 @@ where
 {
     fn update(&mut self, record: Record<Windowed<K>, V>, context: &mut Context) -> Step {
         let Record { key, value, timestamp, headers } = record;
+        let received = timestamp;
         let (change, timestamp) = {
             let mut store = self.store.borrow_mut();
             let slot = store.change(&key.key, key.window.start_ms);
@@ -167,9 +180,10 @@ where
         };
         match self.windowing.emit {
             EmitStrategy::OnWindowUpdate => {
-                self.outputs.forward(Record { key, value: change, timestamp, headers }, context)
+                let record = Record { key, value: change, timestamp, headers };
+                self.outputs.update(received, record, context)
             }
-            EmitStrategy::OnWindowClose => Ok(()),
+            EmitStrategy::OnWindowClose => self.outputs.keep(received, &key, headers, context),
         }
     }
 
@@ -193,12 +207,15 @@ where
             Err(reason) => return context.fail(FailureKind::Processing, reason),
         };
         for (start_ms, key, ValueAndTimestamp { value, timestamp }) in closed {
-            let window = Window { start_ms, end_ms: start_ms.saturating_add(size_ms) };
-            let key = Windowed { key, window };
+            let key = windowed(key, start_ms, size_ms);
             let value = Change::latest(None, Some(value));
             let headers = headers.clone();
-            self.outputs.forward(Record { key, value, timestamp, headers }, context)?;
+            self.outputs.send(Record { key, value, timestamp, headers }, context)?;
         }
         Ok(())
     }
+}
+
+fn windowed<K>(key: K, start_ms: i64, size_ms: i64) -> Windowed<K> {
+    Windowed { key, window: Window { start_ms, end_ms: start_ms.saturating_add(size_ms) } }
 }

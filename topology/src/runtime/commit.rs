@@ -4,6 +4,7 @@
 //! in one transaction. Under at least once output and changelogs are acknowledged before the
 //! offsets are committed.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crate::config::ProcessingGuarantee;
@@ -35,6 +36,9 @@ impl TaskSet {
             self.last_commit = self.clock.monotonic();
             return Ok(CommitOutcome::Nothing);
         }
+        if !self.flush_caches()? {
+            return Ok(CommitOutcome::TakenBack);
+        }
         if let Err(failure) = self.write_commit() {
             self.recover_from_failure(*failure)?;
             return Ok(CommitOutcome::TakenBack);
@@ -58,6 +62,22 @@ impl TaskSet {
         self.last_commit = self.clock.monotonic();
         self.purge_repartition_topics();
         Ok(CommitOutcome::Committed)
+    }
+
+    /// Sends what the record caches hold back; `false` if that has failed, and the work was taken
+    /// back.
+    fn flush_caches(&mut self) -> Result<bool> {
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            self.tasks.iter().try_for_each(|task| {
+                task.enter(&mut self.context);
+                task.flush_caches(&mut self.context)
+            })
+        }));
+        match outcome {
+            Ok(Ok(())) => Ok(true),
+            Ok(Err(failure)) => self.recover_from_failure(*failure).map(|()| false),
+            Err(payload) => self.recover_from_panic(payload.as_ref()).map(|()| false),
+        }
     }
 
     fn write_commit(&mut self) -> Step {

@@ -19,6 +19,7 @@ use crate::runtime::global::GlobalTables;
 use crate::runtime::record_queue::{Committed, RecordQueue};
 use crate::runtime::resolve::{Resolved, internal_name};
 use crate::runtime::task::{Task, TaskStore};
+use crate::store::record_cache::CacheBudget;
 use crate::types::{NodeId, TaskId, TopicRef};
 
 /// What tasks are built from.
@@ -37,11 +38,20 @@ impl<'a> Blueprint<'a> {
         Self { graph, resolved, config, log: log.as_ref(), offsets }
     }
 
-    /// Builds one task, its stores still empty.
-    pub(crate) fn build(&self, id: TaskId, globals: &GlobalTables) -> Result<Task> {
+    /// Builds one task, its stores still empty. `cache` is what their record caches may hold, if
+    /// there are any.
+    pub(crate) fn build(
+        &self,
+        id: TaskId,
+        globals: &GlobalTables,
+        cache: Option<&Rc<CacheBudget>>,
+    ) -> Result<Task> {
         let index = id.subtopology as usize;
         let mut parts = self.parts(globals.handles.clone());
         let stores = self.stores(index, &mut parts);
+        if let Some(budget) = cache {
+            self.add_caches(index, &parts, budget);
+        }
         let mut wiring = Wiring { graph: self.graph, parts, shared: BTreeMap::new() };
         let mut queues = Vec::new();
         for (node, topic) in self.graph.source_topics(index) {
@@ -50,6 +60,15 @@ impl<'a> Blueprint<'a> {
             }
         }
         Ok(Task::new(id, queues, stores, wiring.parts))
+    }
+
+    fn add_caches(&self, index: usize, parts: &TaskParts, budget: &Rc<CacheBudget>) {
+        for definition in self.graph.stores_of(index) {
+            let is_cached = definition.cached.unwrap_or(self.graph.caching_enabled);
+            if let Some(handle) = parts.stores.get(&definition.name).filter(|_| is_cached) {
+                handle.managed.borrow_mut().cache_within(budget);
+            }
+        }
     }
 
     /// Builds the global tables, still empty.

@@ -11,7 +11,7 @@ use headwater_log_store::{PartitionId, ProducerRecord, Timestamp};
 use crate::context::{Context, Step};
 use crate::error::Result;
 use crate::error_handler::Failure;
-use crate::processor::TaskParts;
+use crate::processor::{Flush, TaskParts};
 use crate::punctuation::PunctuationType;
 use crate::runtime::poison::Poison;
 use crate::runtime::processors::TaskProcessors;
@@ -35,6 +35,8 @@ pub(crate) struct Task {
     pub(crate) stream_time: Option<Timestamp>,
     /// The application's own processors, if there are any.
     pub(crate) processors: Option<TaskProcessors>,
+    /// The nodes that hold updates back, those first that stand above.
+    pub(crate) flushes: Vec<Rc<RefCell<dyn Flush>>>,
 }
 
 /// What a step has come to.
@@ -55,7 +57,11 @@ impl Task {
         parts: TaskParts,
     ) -> Self {
         let processors = TaskProcessors::new(parts.processors, parts.punctuations);
-        let mut task = Self { id, queues, stores, stream_time: None, processors };
+        // Nodes are created after those above them, whose updates so come first.
+        let mut flushes = parts.flushes;
+        flushes.sort_by_key(|(node, _)| *node);
+        let flushes = flushes.into_iter().map(|(_, flush)| flush).collect();
+        let mut task = Self { id, queues, stores, stream_time: None, processors, flushes };
         task.stream_time = task.committed_stream_time();
         task
     }
@@ -177,6 +183,17 @@ impl Task {
     pub(crate) fn dirty_len(&self) -> usize {
         let logged = self.stores.iter().filter(|store| store.changelog.is_some());
         logged.map(|store| store.store.borrow().dirty_len()).sum()
+    }
+
+    /// Sends what the record caches hold back. What is sent may be held back further down.
+    pub(crate) fn flush_caches(&self, context: &mut Context) -> Step {
+        let mut any = !self.flushes.is_empty();
+        while std::mem::take(&mut any) {
+            for flush in &self.flushes {
+                any |= flush.borrow_mut().flush(context)?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes the changes of the stores to their changelogs.

@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use crate::runtime::resolve::Resolved;
 use crate::runtime::restore::restore;
 use crate::runtime::stage::Replay;
 use crate::runtime::task::{Progress, Task};
+use crate::store::record_cache::CacheBudget;
 use crate::types::TaskId;
 
 /// How many records are processed between two looks at the transaction's size.
@@ -49,6 +51,8 @@ pub(crate) struct TaskSet {
     pub(crate) active: Vec<usize>,
     pub(crate) replay: Option<Replay>,
     pub(crate) poison: Poison,
+    /// What the record caches of the tasks may hold, if there are any.
+    cache: Option<Rc<CacheBudget>>,
     /// What a changed key costs in its changelog, as the last commit has shown, to foresee when a
     /// transaction will be full.
     pub(crate) change_bytes: usize,
@@ -92,6 +96,7 @@ impl TaskSet {
             globals,
             active: Vec::new(),
             poison: Poison::default(),
+            cache: cache_budget(config),
             change_bytes: CHANGE_BYTES_GUESS,
             records_since_commit: 0,
             records_per_commit_max: u64::MAX,
@@ -120,7 +125,7 @@ impl TaskSet {
         let application = Arc::clone(&self.application);
         let blueprint = Blueprint::new(&application, &offsets);
         for id in ids {
-            let mut task = blueprint.build(*id, &self.globals)?;
+            let mut task = blueprint.build(*id, &self.globals, self.cache.as_ref())?;
             self.context.metrics.records_restored += restore(&task, self.log.as_ref())?;
             if application.graph.kafka_compat {
                 task.forget_stream_times();
@@ -288,6 +293,11 @@ impl TaskSet {
         Ok(())
     }
 
+    /// Whether there are record caches, so that it matters when commits take place.
+    pub(crate) fn has_caches(&self) -> bool {
+        self.tasks.iter().any(|task| !task.flushes.is_empty())
+    }
+
     /// Whether something was processed since the last commit.
     pub(crate) fn is_changed(&self) -> bool {
         self.tasks.iter().any(Task::is_changed)
@@ -306,6 +316,13 @@ impl TaskSet {
         }
         Ok(lag)
     }
+}
+
+/// What the record caches of a worker may hold together: its share of what those of the application
+/// may. 0 is no caches, as in Kafka Streams.
+fn cache_budget(config: &StreamsConfig) -> Option<Rc<CacheBudget>> {
+    let bytes_max = config.statestore_cache_max_bytes / config.num_stream_threads.max(1);
+    (bytes_max > 0).then(|| Rc::new(CacheBudget::new(bytes_max)))
 }
 
 fn is_transactional(config: &StreamsConfig) -> bool {

@@ -99,7 +99,8 @@ impl<S> StoreBuilder<S> {
         let of = name.clone();
         let factory: StoreFactory = Arc::new(move || build(of.clone()));
         let configs = BTreeMap::new();
-        let definition = StoreDefinition { name, kind, logged: true, configs, factory };
+        let definition =
+            StoreDefinition { name, kind, logged: true, cached: Some(false), configs, factory };
         Self { definition, opens: PhantomData }
     }
 

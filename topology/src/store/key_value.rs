@@ -4,12 +4,16 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::ops::Bound;
+use std::rc::Rc;
 
 use headwater_log_store::RecordView;
 
 use crate::error::{BoxError, Error, Result};
 use crate::serdes::SerdeRef;
 use crate::store::managed::{ChangelogRecord, ChangelogWriter, ManagedStore};
+use crate::store::record_cache::{
+    CacheBudget, CachedStore, Cause, Held, RecordCache, Update, row_bytes,
+};
 use crate::store::table::{Isolation, Table, ValueAndTimestamp};
 
 /// A row with the bytes of its key, which rows are ordered by.
@@ -24,13 +28,14 @@ pub(crate) struct KeyValueStore<K, V> {
     table: Table<K, V>,
     /// The keys by their bytes, from the first ordered read on.
     index: Option<BTreeMap<Vec<u8>, K>>,
+    cache: Option<RecordCache<K, V>>,
     key_serde: SerdeRef<K>,
     value_serde: SerdeRef<V>,
 }
 
 impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyValueStore<K, V> {
     pub(crate) fn new(name: String, key_serde: SerdeRef<K>, value_serde: SerdeRef<V>) -> Self {
-        Self { name, table: Table::new(), index: None, key_serde, value_serde }
+        Self { name, table: Table::new(), index: None, cache: None, key_serde, value_serde }
     }
 
     /// The value of a key, to be changed in place.
@@ -43,6 +48,10 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyValueStore<K, V> {
                 index.insert(bytes, key.clone());
                 index
             });
+        }
+        if let Some(cache) = &mut self.cache {
+            let row = || self.table.get(key, Isolation::Current).map(|row| row.value.clone());
+            cache.begin(key, row);
         }
         self.table.change(key)
     }
@@ -141,6 +150,45 @@ fn is_empty_range(from: &Bound<Vec<u8>>, to: &Bound<Vec<u8>>) -> bool {
     }
 }
 
+impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> CachedStore<K, V> for KeyValueStore<K, V> {
+    fn is_cached(&self) -> bool {
+        self.cache.is_some()
+    }
+
+    fn hold(&mut self, key: &K, cause: Cause) {
+        let Some(cache) = &mut self.cache else { return };
+        let row = self.table.get(key, Isolation::Current);
+        cache.hold(key, row_bytes(&*self.key_serde, &*self.value_serde, key, row), cause);
+    }
+
+    fn is_over_budget(&self) -> bool {
+        self.cache.as_ref().is_some_and(RecordCache::is_over_budget)
+    }
+
+    fn evict(&mut self) -> Vec<Update<K, V>> {
+        let held = self.cache.as_mut().map(RecordCache::evict).unwrap_or_default();
+        self.updates(held)
+    }
+
+    fn flush(&mut self) -> Vec<Update<K, V>> {
+        let held = self.cache.as_mut().map(RecordCache::flush).unwrap_or_default();
+        self.updates(held)
+    }
+}
+
+impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyValueStore<K, V> {
+    fn updates(&mut self, held: Vec<(K, Held<V>)>) -> Vec<Update<K, V>> {
+        let updates = held.into_iter().map(|(key, held)| {
+            let new = self.table.get(&key, Isolation::Current).cloned();
+            if let Some(cache) = self.cache.as_mut().filter(|_| new.is_none()) {
+                cache.remove(&key);
+            }
+            Update { key, old: held.before, new, cause: held.cause }
+        });
+        updates.collect()
+    }
+}
+
 impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for KeyValueStore<K, V> {
     fn dirty_len(&self) -> usize {
         self.table.dirty_len()
@@ -178,8 +226,11 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for KeyVal
     }
 
     fn abort(&mut self) {
-        let Self { table, index, key_serde, .. } = self;
+        let Self { table, index, key_serde, cache, .. } = self;
         table.abort(|key| forget(index, key_serde, key));
+        if let Some(cache) = cache {
+            cache.clear();
+        }
     }
 
     fn restore(&mut self, record: &RecordView<'_>) -> Result<(), BoxError> {
@@ -191,6 +242,10 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for KeyVal
         self.table.restore(&key, value.transpose()?);
         self.index = None;
         Ok(())
+    }
+
+    fn cache_within(&mut self, budget: &Rc<CacheBudget>) {
+        self.cache = Some(RecordCache::new(budget));
     }
 
     fn as_any_mut(&mut self) -> &mut dyn Any {

@@ -4,6 +4,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::hash::Hash;
+use std::rc::Rc;
 
 use hashbrown::{HashMap, HashSet};
 use headwater_log_store::{RecordView, Timestamp};
@@ -11,10 +12,14 @@ use headwater_log_store::{RecordView, Timestamp};
 use crate::error::{BoxError, Error, Result};
 use crate::serdes::SerdeRef;
 use crate::store::managed::{ChangelogRecord, ChangelogWriter, ManagedStore};
+use crate::store::record_cache::{CacheBudget, RecordCache};
 use crate::store::slots::{JoinSlot, Slot};
 use crate::store::stream_times::StreamTimes;
 use crate::store::table::ValueAndTimestamp;
 use crate::store::window_store::WindowStoreOptions;
+
+/// A row of such a store: its window, and its key.
+pub(crate) type SlotKey<S, K> = (S, K);
 
 type Rows<S, V> = BTreeMap<S, ValueAndTimestamp<V>>;
 
@@ -24,19 +29,20 @@ type Rows<S, V> = BTreeMap<S, ValueAndTimestamp<V>>;
 /// retention before that is hidden, and gone with the next commit.
 pub(crate) struct KeyedWindowStore<K, S, V> {
     name: String,
-    options: WindowStoreOptions,
+    pub(super) options: WindowStoreOptions,
     rows: HashMap<K, Rows<S, V>>,
     by_time: BTreeMap<i64, HashSet<(S, K)>>,
     /// Each change since the last commit with what was there before.
     undo: Vec<(K, S, Option<ValueAndTimestamp<V>>)>,
     times: StreamTimes,
-    clock_ms: Option<i64>,
+    pub(super) clock_ms: Option<i64>,
     clock_committed_ms: Option<i64>,
+    pub(super) cache: Option<RecordCache<SlotKey<S, K>, V>>,
     /// The number of the last row that got one.
     sequence: i32,
     sequence_committed: i32,
-    key_serde: SerdeRef<K>,
-    value_serde: SerdeRef<V>,
+    pub(super) key_serde: SerdeRef<K>,
+    pub(super) value_serde: SerdeRef<V>,
 }
 
 impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowStore<K, S, V> {
@@ -55,6 +61,7 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
             times: options.times(),
             clock_ms: None,
             clock_committed_ms: None,
+            cache: None,
             sequence: 0,
             sequence_committed: 0,
             key_serde,
@@ -88,22 +95,36 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
         from_ms: i64,
         to_ms: i64,
     ) -> impl DoubleEndedIterator<Item = (S, &ValueAndTimestamp<V>)> {
-        let from_ms = self.visible_from(from_ms);
+        let visible_ms = self.visible_from(from_ms);
+        let from_ms = if self.cache.is_some() { from_ms } else { visible_ms };
         let rows = self.rows.get(key).filter(|_| from_ms <= to_ms);
         let range = S::first(from_ms)..S::first(to_ms.saturating_add(1));
         rows.into_iter()
             .flat_map(move |rows| rows.range(range.clone()))
             .map(|(slot, row)| (*slot, row))
+            .filter(move |(slot, _)| slot.time_ms() >= visible_ms || self.has_cached(key, *slot))
     }
 
     /// A row, unless it is hidden.
     pub(crate) fn get(&self, key: &K, slot: S) -> Option<&ValueAndTimestamp<V>> {
-        self.row(key, slot).filter(|_| slot.time_ms() >= self.visible_from(i64::MIN))
+        self.row(key, slot)
+            .filter(|_| slot.time_ms() >= self.visible_from(i64::MIN) || self.has_cached(key, slot))
     }
 
-    /// Sets or removes a row. The store's clock goes forward either way.
+    fn has_cached(&self, key: &K, slot: S) -> bool {
+        self.cache.as_ref().is_some_and(|cache| cache.contains(&(slot, key.clone())))
+    }
+
+    /// Sets or removes a row. The store's clock goes forward either way, but only when the cache
+    /// is flushed if there is one.
     pub(crate) fn put(&mut self, key: &K, slot: S, row: Option<ValueAndTimestamp<V>>) {
-        self.clock_ms = self.clock_ms.max(Some(slot.time_ms()));
+        match &mut self.cache {
+            Some(cache) => {
+                let row = || Some(self.rows.get(key)?.get(&slot)?.value.clone());
+                cache.begin(&(slot, key.clone()), row);
+            }
+            None => self.clock_ms = self.clock_ms.max(Some(slot.time_ms())),
+        }
         let undo = (key.clone(), slot, self.row(key, slot).cloned());
         self.undo.push(undo);
         self.set(key, slot, row);
@@ -144,8 +165,16 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
             .flat_map(|(key, rows)| rows.iter().map(move |(slot, row)| (*slot, key, row)))
             .filter(|(slot, key, _)| !before.contains_key(&(*key, *slot)));
         let changed = before.iter().filter_map(|((key, slot), row)| Some((*slot, *key, (*row)?)));
+        // What was over at the last commit is gone since then, but for what the cache has kept.
+        let expired_ms = self
+            .cache
+            .as_ref()
+            .and_then(|_| self.options.expired_ms(&self.times, self.clock_committed_ms));
         let asked = |(slot, of, _): &(S, &K, &ValueAndTimestamp<V>)| {
-            (from_ms..=to_ms).contains(&slot.time_ms()) && key.is_none_or(|key| *of == key)
+            (from_ms..=to_ms).contains(&slot.time_ms())
+                && key.is_none_or(|key| *of == key)
+                && (expired_ms.is_none_or(|expired_ms| slot.time_ms() > expired_ms)
+                    || self.has_cached(of, *slot))
         };
         self.sorted(unchanged.chain(changed).filter(asked))
     }
@@ -164,7 +193,7 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
         Ok(found.into_iter().map(|(slot, _, key, row)| (slot, key, row)).collect())
     }
 
-    fn row(&self, key: &K, slot: S) -> Option<&ValueAndTimestamp<V>> {
+    pub(super) fn row(&self, key: &K, slot: S) -> Option<&ValueAndTimestamp<V>> {
         self.rows.get(key)?.get(&slot)
     }
 
@@ -196,17 +225,23 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
     /// Drops the rows whose retention is over: only at a commit, so that an abort finds them.
     fn expire(&mut self) {
         let Some(expired_ms) = self.options.expired_ms(&self.times, self.clock_ms) else { return };
+        let mut cached = Vec::new();
         while let Some(first) = self.by_time.first_entry()
             && *first.key() <= expired_ms
         {
             for (slot, key) in first.remove() {
-                if let Some(rows) = self.rows.get_mut(&key) {
+                if self.cache.as_ref().is_some_and(|cache| cache.contains(&(slot, key.clone()))) {
+                    cached.push((slot, key));
+                } else if let Some(rows) = self.rows.get_mut(&key) {
                     rows.remove(&slot);
                     if rows.is_empty() {
                         self.rows.remove(&key);
                     }
                 }
             }
+        }
+        for (slot, key) in cached {
+            self.by_time.entry(slot.time_ms()).or_default().insert((slot, key));
         }
     }
 }
@@ -276,6 +311,9 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> ManagedStore
         self.times.abort();
         self.clock_ms = self.clock_committed_ms;
         self.sequence = self.sequence_committed;
+        if let Some(cache) = &mut self.cache {
+            cache.clear();
+        }
     }
 
     fn restore(&mut self, record: &RecordView<'_>) -> Result<(), BoxError> {
@@ -306,6 +344,10 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> ManagedStore
         self.sequence_committed = self.sequence;
         self.expire();
         Ok(())
+    }
+
+    fn cache_within(&mut self, budget: &Rc<CacheBudget>) {
+        self.cache = Some(RecordCache::new(budget));
     }
 
     fn forget_stream_times(&mut self) {

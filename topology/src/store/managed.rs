@@ -1,10 +1,12 @@
 //! What the runtime asks of a store, whatever it holds.
 
 use std::any::Any;
+use std::rc::Rc;
 
 use headwater_log_store::{RecordView, Timestamp};
 
 use crate::error::{BoxError, Result};
+use crate::store::record_cache::CacheBudget;
 
 /// One line of a changelog.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +37,9 @@ pub(crate) trait ManagedStore {
 
     /// Takes a line of the changelog.
     fn restore(&mut self, record: &RecordView<'_>) -> Result<(), BoxError>;
+
+    /// Gives the store a record cache, if it is of a kind that can have one.
+    fn cache_within(&mut self, _budget: &Rc<CacheBudget>) {}
 
     /// Forgets the stream times of the operators, as Kafka Streams does with a restart. Most stores
     /// have none.

@@ -1,14 +1,16 @@
 //! The window store in memory: a table per window start, dropped whole when its time is over.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
+use std::rc::Rc;
 
 use headwater_log_store::{RecordView, Timestamp};
 
 use crate::error::{BoxError, Error, Result};
 use crate::serdes::SerdeRef;
 use crate::store::managed::{ChangelogRecord, ChangelogWriter, ManagedStore};
+use crate::store::record_cache::{CacheBudget, RecordCache};
 use crate::store::stream_times::StreamTimes;
 use crate::store::table::{Isolation, Table, ValueAndTimestamp};
 
@@ -63,24 +65,28 @@ impl WindowStoreOptions {
     }
 }
 
+/// A row of a window store: the start of its window, and its key.
+pub(crate) type WindowKey<K> = (i64, K);
+
 /// Typed values by window start and key, each with a timestamp.
 ///
 /// The store has a clock of its own, the latest start of a window that was put into it. What
 /// started a retention before that is hidden, and gone with the next commit.
 pub(crate) struct WindowStore<K, V> {
     name: String,
-    options: WindowStoreOptions,
-    windows: BTreeMap<i64, Table<K, V>>,
+    pub(super) options: WindowStoreOptions,
+    pub(super) windows: BTreeMap<i64, Table<K, V>>,
     /// The starts of the windows with changes, in the order of their first change.
     dirty: Vec<i64>,
     /// The changed keys of all windows, because commits ask for their number at every record.
     dirty_keys: usize,
     /// The stream time of each operator, then the close time of the last emission.
     times: StreamTimes,
-    clock_ms: Option<i64>,
+    pub(super) clock_ms: Option<i64>,
     clock_committed_ms: Option<i64>,
-    key_serde: SerdeRef<K>,
-    value_serde: SerdeRef<V>,
+    pub(super) cache: Option<RecordCache<WindowKey<K>, V>>,
+    pub(super) key_serde: SerdeRef<K>,
+    pub(super) value_serde: SerdeRef<V>,
 }
 
 impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
@@ -99,6 +105,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
             times: options.times(),
             clock_ms: None,
             clock_committed_ms: None,
+            cache: None,
             key_serde,
             value_serde,
         }
@@ -113,14 +120,23 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
     /// The value of a key in the window that starts at `start_ms`, to be changed in place.
     #[inline]
     pub(crate) fn change(&mut self, key: &K, start_ms: i64) -> &mut Option<ValueAndTimestamp<V>> {
-        let hidden_ms = self.options.hidden_ms(self.clock_ms);
-        self.clock_ms = self.clock_ms.max(Some(start_ms));
+        let is_hidden = self.is_hidden(key, start_ms);
+        match &mut self.cache {
+            Some(cache) => {
+                let row = || {
+                    let row = self.windows.get(&start_ms)?.get(key, Isolation::Current)?;
+                    Some(row.value.clone())
+                };
+                cache.begin(&(start_ms, key.clone()), row);
+            }
+            None => self.clock_ms = self.clock_ms.max(Some(start_ms)),
+        }
         let window = self.windows.entry(start_ms).or_insert_with(Table::new);
         if window.dirty_len() == 0 {
             self.dirty.push(start_ms);
         }
         let slot = window.change_counted(key, &mut self.dirty_keys);
-        if hidden_ms.is_some_and(|hidden_ms| start_ms <= hidden_ms) {
+        if is_hidden {
             // What is hidden is gone, whether or not a commit has removed it yet.
             *slot = None;
         }
@@ -129,11 +145,20 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
 
     /// The value of a key in the window that starts at `start_ms`, unless it is hidden.
     pub(crate) fn get(&self, key: &K, start_ms: i64) -> Option<&ValueAndTimestamp<V>> {
-        let hidden_ms = self.options.hidden_ms(self.clock_ms);
-        if hidden_ms.is_some_and(|hidden_ms| start_ms <= hidden_ms) {
+        if self.is_hidden(key, start_ms) {
             return None;
         }
         self.windows.get(&start_ms)?.get(key, Isolation::Current)
+    }
+
+    /// Whether the store's clock has left a row behind that the cache does not have.
+    fn is_hidden(&self, key: &K, start_ms: i64) -> bool {
+        let hidden_ms = self.options.hidden_ms(self.clock_ms);
+        hidden_ms.is_some_and(|hidden_ms| start_ms <= hidden_ms) && !self.has_cached(key, start_ms)
+    }
+
+    fn has_cached(&self, key: &K, start_ms: i64) -> bool {
+        self.cache.as_ref().is_some_and(|cache| cache.contains(&(start_ms, key.clone())))
     }
 
     /// The close time of the last emission.
@@ -152,8 +177,6 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
         from_ms: i64,
         to_ms: i64,
     ) -> Result<Vec<(i64, K, ValueAndTimestamp<V>)>, BoxError> {
-        let expired_ms = self.options.expired_ms(&self.times, self.clock_ms);
-        let from_ms = expired_ms.map_or(from_ms, |expired| from_ms.max(expired.saturating_add(1)));
         self.rows(from_ms, to_ms, Isolation::Current)
     }
 
@@ -167,8 +190,10 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
         if from_ms > to_ms {
             return Vec::new();
         }
+        let expired_ms = self.expired_ms(Isolation::Committed);
         let windows = self.windows.range(from_ms..=to_ms);
         windows
+            .filter(|(start, _)| self.is_kept(key, **start, expired_ms))
             .filter_map(|(start, table)| {
                 Some((*start, table.get(key, Isolation::Committed)?.clone()))
             })
@@ -195,9 +220,11 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
         if from_ms > to_ms {
             return Ok(found);
         }
+        let expired_ms = self.expired_ms(isolation);
         for (start, table) in self.windows.range(from_ms..=to_ms) {
             let mut window = Vec::new();
-            for (key, value) in table.iter(isolation) {
+            let rows = table.iter(isolation);
+            for (key, value) in rows.filter(|(key, _)| self.is_kept(key, *start, expired_ms)) {
                 let mut bytes = Vec::new();
                 self.key_serde.serialize(key, &mut bytes)?;
                 window.push((bytes, key.clone(), value.clone()));
@@ -211,9 +238,40 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
     /// Drops the windows whose retention is over: only at a commit, so that an abort finds them.
     fn expire(&mut self) {
         let Some(expired_ms) = self.options.expired_ms(&self.times, self.clock_ms) else { return };
-        while self.windows.first_key_value().is_some_and(|(start, _)| *start <= expired_ms) {
-            self.windows.pop_first();
+        let cached = self.cached_starts(expired_ms);
+        while let Some(first) =
+            self.windows.first_entry().filter(|first| *first.key() <= expired_ms)
+            && cached.is_empty()
+        {
+            first.remove();
         }
+        if !cached.is_empty() {
+            self.windows.retain(|start, _| *start > expired_ms || cached.contains(start));
+        }
+    }
+
+    /// The last start whose windows are over. Those that are so as of the last commit are gone
+    /// since then, but for what the cache has kept.
+    fn expired_ms(&self, isolation: Isolation) -> Option<i64> {
+        match isolation {
+            Isolation::Current => self.options.expired_ms(&self.times, self.clock_ms),
+            Isolation::Committed => {
+                self.cache.as_ref()?;
+                self.options.expired_ms(&self.times, self.clock_committed_ms)
+            }
+        }
+    }
+
+    /// The starts of windows up to `expired_ms` that have rows in the cache.
+    fn cached_starts(&self, expired_ms: i64) -> BTreeSet<i64> {
+        let Some(cache) = &self.cache else { return BTreeSet::new() };
+        let starts = cache.keys().map(|(start, _)| *start);
+        starts.filter(|start| *start <= expired_ms).collect()
+    }
+
+    /// Whether a row is not over, or the cache has it.
+    fn is_kept(&self, key: &K, start_ms: i64, expired_ms: Option<i64>) -> bool {
+        expired_ms.is_none_or(|expired_ms| start_ms > expired_ms) || self.has_cached(key, start_ms)
     }
 }
 
@@ -279,6 +337,9 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for Window
         self.dirty_keys = 0;
         self.times.abort();
         self.clock_ms = self.clock_committed_ms;
+        if let Some(cache) = &mut self.cache {
+            cache.clear();
+        }
     }
 
     fn restore(&mut self, record: &RecordView<'_>) -> Result<(), BoxError> {
@@ -307,6 +368,10 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for Window
         self.clock_committed_ms = self.clock_ms;
         self.expire();
         Ok(())
+    }
+
+    fn cache_within(&mut self, budget: &Rc<CacheBudget>) {
+        self.cache = Some(RecordCache::new(budget));
     }
 
     fn forget_stream_times(&mut self) {

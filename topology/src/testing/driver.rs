@@ -159,7 +159,7 @@ impl TopologyTestDriver {
         self.clock.advance(by);
         let mut inner = self.inner.borrow_mut();
         inner.tasks()?.punctuate()?;
-        inner.drain()
+        inner.drain_one_by_one()
     }
 
     /// The committed value of a key in a key-value store.
@@ -261,7 +261,8 @@ impl TopologyTestDriver {
         self.inner.borrow_mut().tasks = None;
     }
 
-    /// Starts the application again, on what its log holds, and processes what lies ahead.
+    /// Starts the application again, on what its log holds, and processes what lies ahead: all of
+    /// it before the next commit, where else each record is committed by itself.
     ///
     /// # Errors
     /// What keeps the application from starting, or stops it.
@@ -270,7 +271,7 @@ impl TopologyTestDriver {
         let tasks = TaskSet::open_all(&self.graph, self.config.clone(), &self.log)?;
         let mut inner = self.inner.borrow_mut();
         inner.tasks = Some(tasks);
-        inner.drain()
+        inner.drain(u64::MAX)
     }
 }
 

@@ -61,13 +61,19 @@ impl Inner {
         })
     }
 
-    /// Runs until nothing lies ahead, committing on the way.
-    pub(crate) fn drain(&mut self) -> Result<()> {
+    /// Runs until nothing lies ahead, committing after each record that something hangs on.
+    pub(crate) fn drain_one_by_one(&mut self) -> Result<()> {
+        let each = if self.tasks()?.has_caches() { 1 } else { u64::MAX };
+        self.drain(each)
+    }
+
+    /// Runs until nothing lies ahead, committing after that many records at most.
+    pub(crate) fn drain(&mut self, records_per_commit: u64) -> Result<()> {
         let tasks = self.tasks()?;
         loop {
             let aborts = tasks.context.metrics.aborts;
             let polled = tasks.poll(Duration::ZERO)?;
-            let processed = tasks.process(u64::MAX)?;
+            let processed = tasks.process(records_per_commit)?;
             let committed = tasks.commit()? == CommitOutcome::Committed;
             let moved = tasks.advance_replay()?;
             let redo = tasks.context.metrics.aborts > aborts;
@@ -172,7 +178,7 @@ impl<K: 'static, V: 'static> TestInputTopic<K, V> {
     fn finish(&self, inner: &mut Inner, sent: headwater_log_store::Result<()>) -> Result<()> {
         let failed = || format!("a send to {}", self.topic);
         sent.and_then(|()| inner.producer.flush()).map_err(Error::log(failed()))?;
-        inner.drain()
+        inner.drain_one_by_one()
     }
 
     fn bytes<T: 'static>(&self, serde: &dyn Serde<T>, value: &T) -> Result<Option<Vec<u8>>> {
