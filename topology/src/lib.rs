@@ -27,6 +27,8 @@ mod dsl;
 mod runtime;
 mod replay;
 mod testing;
+#[cfg(test)]
+mod simulation;
 
 pub use config::{ProcessingGuarantee, StreamsConfig, TopologyConfig};
 pub use dsl::branched::{Branched, BranchedKStream};

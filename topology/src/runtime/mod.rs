@@ -23,6 +23,7 @@ pub(crate) mod replaying;
 pub(crate) mod members;
 pub(crate) mod status;
 pub(crate) mod crew;
+pub(crate) mod turns;
 pub(crate) mod worker;
 pub(crate) mod query;
 pub(crate) mod streams;

@@ -1,10 +1,10 @@
-//! A worker: a thread that drives its tasks. Poll, process, commit; queries in between.
+//! A worker: a thread that takes turn after turn, and begins again after an error.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,11 +12,7 @@ use crate::error::{Error, Result};
 use crate::runtime::assignment::WorkerId;
 use crate::runtime::crew::{Command, Crew, Line, StreamThreadExceptionResponse};
 use crate::runtime::recovery::panic_message;
-use crate::runtime::status::Progress;
-use crate::runtime::task_set::TaskSet;
-
-/// How many records are processed between two polls.
-const RECORDS_PER_SLICE: u64 = 1_000;
+use crate::runtime::turns::Turns;
 
 /// Starts a worker. It joins when its consumer and its global tables are there.
 pub(crate) fn spawn(crew: &Arc<Crew>, worker: WorkerId) -> Result<JoinHandle<()>> {
@@ -105,171 +101,9 @@ impl Worker {
     /// One life, up to its close or an error.
     fn run(&self) -> Result<()> {
         let Self { id, crew, inbox, has_begun } = self;
-        let tasks = TaskSet::open(&crew.application, *id)?;
-        crew.set_waker(*id, tasks.consumer.waker());
-        let (waiting, idle, seen) = (Vec::new(), false, 0);
-        let mut run = Run { id: *id, crew, inbox, tasks, waiting, idle, seen };
-        run.publish(false);
-        run.follow_members()?;
-        // Who has no tasks to take has nothing else to say.
-        crew.rouse();
+        let mut turns = Turns::begin(crew, *id)?;
         has_begun.set(true);
-        while run.turn()? {}
-        run.tasks.commit()?;
-        run.publish(run.tasks.lag()? == 0);
-        Ok(())
-    }
-}
-
-struct Run<'a> {
-    id: WorkerId,
-    crew: &'a Crew,
-    inbox: &'a Receiver<Command>,
-    tasks: TaskSet,
-    waiting: Vec<Sender<u64>>,
-    /// Whether the last turn found nothing to do.
-    idle: bool,
-    /// The generation of the members that was looked at last.
-    seen: u64,
-}
-
-impl Run<'_> {
-    /// One turn; `false` is the end.
-    fn turn(&mut self) -> Result<bool> {
-        let waiting = self.waiting.len();
-        if !self.obey() {
-            return Ok(false);
-        }
-        self.follow_members()?;
-        if self.crew.is_paused() {
-            return self.rest();
-        }
-        let asked = self.waiting.len() > waiting;
-        let timeout = if self.idle && !asked { self.wait_at_most() } else { Duration::ZERO };
-        let aborts = self.tasks.context.metrics.aborts;
-        let polled = self.tasks.poll(timeout)?;
-        let processed = self.tasks.process(RECORDS_PER_SLICE)?;
-        let punctuated = self.tasks.punctuate()?;
-        let moved = self.tasks.advance_replay()?;
-        let embedded = self.tasks.log.is_embedded();
-        // What an abort has taken back is to be done again at once.
-        let redo = self.tasks.context.metrics.aborts > aborts;
-        let drained = polled == 0 && processed == 0 && !moved && !redo && !punctuated;
-        if self.tasks.is_commit_full()
-            || self.tasks.is_commit_due()
-            || (drained && embedded && self.tasks.is_changed())
-        {
-            self.tasks.commit()?;
-            self.publish(false);
-        }
-        self.idle = drained;
-        if drained {
-            let caught_up =
-                !self.tasks.is_changed() && !self.tasks.is_replaying() && self.tasks.lag()? == 0;
-            self.publish(caught_up);
-            if caught_up {
-                self.answer_waiting();
-            }
-        }
-        Ok(true)
-    }
-
-    fn answer_waiting(&mut self) {
-        let metrics = &self.tasks.context.metrics;
-        let activity = metrics.records_in + metrics.commits + metrics.aborts;
-        for waiting in self.waiting.drain(..) {
-            // Who has stopped waiting needs no answer.
-            let _ = waiting.send(activity);
-        }
-    }
-
-    /// Gives up and takes tasks, if the members have changed.
-    fn follow_members(&mut self) -> Result<()> {
-        let members = &self.crew.members;
-        if members.is_replaying() && self.has_replayed() {
-            members.replay_over();
-            self.crew.rouse();
-        }
-        let generation = members.generation();
-        if generation == self.seen {
-            return Ok(());
-        }
-        self.seen = generation;
-        let changes = members.changes(self.id);
-        if changes.give_up.is_empty() && changes.take.is_empty() {
-            return Ok(());
-        }
-        // What was taken back instead of committed is done again by whoever has the task then.
-        self.tasks.commit()?;
-        if !changes.give_up.is_empty() {
-            self.tasks.give_up(&changes.give_up)?;
-            members.gave_up(&changes.give_up);
-        }
-        if !changes.take.is_empty() {
-            self.tasks.take(&changes.take)?;
-            members.took(&changes.take);
-        }
-        self.idle = false;
-        self.crew.rouse();
-        Ok(())
-    }
-
-    /// Whether this worker had all tasks, for a replay that is over.
-    fn has_replayed(&self) -> bool {
-        !self.tasks.is_replaying() && self.tasks.tasks.len() == self.crew.application.tasks.len()
-    }
-
-    /// A turn of a worker that is paused: it commits, and waits for what it is asked.
-    fn rest(&mut self) -> Result<bool> {
-        if self.tasks.is_changed() {
-            self.tasks.commit()?;
-            self.publish(false);
-        }
-        match self.inbox.recv_timeout(self.tasks.config.poll) {
-            Ok(command) => Ok(self.do_command(command)),
-            Err(RecvTimeoutError::Timeout) => Ok(true),
-            Err(RecvTimeoutError::Disconnected) => Ok(false),
-        }
-    }
-
-    /// Does what the handle has asked for; `false` is the end.
-    fn obey(&mut self) -> bool {
-        loop {
-            match self.inbox.try_recv() {
-                Ok(command) => {
-                    if !self.do_command(command) {
-                        return false;
-                    }
-                }
-                Err(TryRecvError::Disconnected) => return false,
-                Err(TryRecvError::Empty) => return true,
-            }
-        }
-    }
-
-    fn do_command(&mut self, command: Command) -> bool {
-        match command {
-            Command::Query(query) => query(&self.tasks),
-            Command::WhenIdle(waiting) => self.waiting.push(waiting),
-            Command::Close => return false,
-        }
-        true
-    }
-
-    fn wait_at_most(&self) -> Duration {
-        let poll = self.tasks.config.poll;
-        let poll = self.tasks.time_to_punctuation().map_or(poll, |left| poll.min(left));
-        if self.tasks.is_changed() { poll.min(self.tasks.time_to_commit()) } else { poll }
-    }
-
-    fn publish(&self, caught_up: bool) {
-        let metrics = self.tasks.context.metrics.clone();
-        let progress = Progress {
-            records_processed: metrics.records_in,
-            lag: self.tasks.lag().unwrap_or_default(),
-            replay: self.tasks.replay_stage(),
-            caught_up,
-        };
-        self.crew.shared.publish(self.id, progress, metrics);
+        while turns.turn(inbox)? {}
+        turns.end()
     }
 }
