@@ -262,6 +262,6 @@ fn the_buffer_is_a_store_of_the_join_as_in_kafka_streams() {
     let builder = StreamsBuilder::new();
     join("+", 10, false)(&builder);
     let description = builder.build().unwrap().describe().to_string();
-    let line = "Processor: join (stores: [rows, join-Buffer])";
+    let line = "Processor: join (stores: [join-Buffer, rows])";
     assert!(description.contains(line), "{description}");
 }

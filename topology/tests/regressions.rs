@@ -264,9 +264,9 @@ fn a_null_aggregate_is_no_row_and_a_tombstone_downstream() {
 }
 
 #[test]
-fn subtopologies_are_numbered_by_the_names_of_their_sources() {
-    // They were numbered by creation, so task ids differed from Kafka's where the source of a
-    // repartition topic sorts before `KSTREAM-SOURCE`.
+fn subtopologies_are_numbered_by_their_first_nodes() {
+    // They were numbered by the names of their sources, as Kafka Streams once did: so task ids
+    // differed from its own where the source of a repartition topic sorts before `KSTREAM-SOURCE`.
     let builder = StreamsBuilder::new();
     let grouped = builder.stream::<String, String>("in").group_by(|_, value| value.clone());
     grouped.count("Counts");
@@ -275,7 +275,7 @@ fn subtopologies_are_numbered_by_the_names_of_their_sources() {
         .lines()
         .filter_map(|line| line.trim().strip_prefix("Source: ")?.split(' ').next())
         .collect();
-    assert_eq!(sources, ["Counts-repartition-source", "KSTREAM-SOURCE-0000000000"]);
+    assert_eq!(sources, ["KSTREAM-SOURCE-0000000000", "Counts-repartition-source"]);
 }
 
 #[test]

@@ -498,15 +498,15 @@ fn names_and_numbers_are_kafkas() {
     Processor: KSTREAM-WINDOWED-0000000003 (stores: [st-outer-other-join-store])
       --> KSTREAM-OUTEROTHER-0000000005
       <-- KSTREAM-SOURCE-0000000001
-    Processor: KSTREAM-OUTEROTHER-0000000005 (stores: [st-outer-this-join-store, st-outer-shared-join-store])
+    Processor: KSTREAM-OUTEROTHER-0000000005 (stores: [st-outer-shared-join-store, st-outer-this-join-store])
       --> KSTREAM-MERGE-0000000006
       <-- KSTREAM-WINDOWED-0000000003
-    Processor: KSTREAM-OUTERTHIS-0000000004 (stores: [st-outer-other-join-store, st-outer-shared-join-store])
+    Processor: KSTREAM-OUTERTHIS-0000000004 (stores: [st-outer-shared-join-store, st-outer-other-join-store])
       --> KSTREAM-MERGE-0000000006
       <-- KSTREAM-WINDOWED-0000000002
     Processor: KSTREAM-MERGE-0000000006 (stores: [])
       --> KSTREAM-SINK-0000000007
-      <-- KSTREAM-OUTEROTHER-0000000005, KSTREAM-OUTERTHIS-0000000004
+      <-- KSTREAM-OUTERTHIS-0000000004, KSTREAM-OUTEROTHER-0000000005
     Sink: KSTREAM-SINK-0000000007 (topic: out)
       <-- KSTREAM-MERGE-0000000006
 

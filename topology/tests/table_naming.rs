@@ -90,7 +90,7 @@ fn the_parts_of_a_join_are_numbered_from_its_merge_and_named_after_it() {
       <-- KTABLE-SOURCE-0000000001
     Processor: {merge} (stores: [c])
       --> none
-      <-- {other}, {this}
+      <-- {this}, {other}
 
 "
         )
@@ -245,7 +245,7 @@ fn a_foreign_key_join_names_its_parts_after_itself_and_uses_up_fourteen_numbers(
       --> fk-subscription-response-sink
       <-- fk-subscription-receive
     Sink: fk-subscription-response-sink (topic: fk-subscription-response-topic)
-      <-- fk-foreign-join-subscription, fk-subscription-join-foreign
+      <-- fk-subscription-join-foreign, fk-foreign-join-subscription
 
 ",
     );

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use headwater_oracle::{Case, CaseFile, Java, Outcome, difference, random_case, run, shrink};
+use headwater_oracle::{
+    Case, CaseFile, Java, Outcome, description_difference, difference, random_case, run, shrink,
+};
 
 #[derive(Debug, Parser)]
 #[command(name = "headwater-oracle")]
@@ -41,9 +43,6 @@ enum Command {
         count: u64,
         /// The seed of the first; the next ones count on.
         seed: u64,
-        /// Whether descriptions are compared as well.
-        #[arg(long)]
-        describe: bool,
     },
 }
 
@@ -54,8 +53,8 @@ fn main() -> ExitCode {
             Command::Files { files } => run_files(&mut java, files),
             Command::Expect { file } => expect(&mut java, file),
             Command::Record { folder } => record(&mut java, folder),
-            Command::Random { count, seed, describe } => {
-                run_random(&mut java, *seed..seed.saturating_add(*count), *describe)
+            Command::Random { count, seed } => {
+                run_random(&mut java, *seed..seed.saturating_add(*count))
             }
         });
     match done {
@@ -95,6 +94,10 @@ fn run_files(java: &mut Java, files: &[PathBuf]) -> Result<usize, Box<dyn Error>
     Ok(differing)
 }
 
+fn compare(case: &Case, kafka: &Outcome, ours: &Outcome) -> Option<String> {
+    difference(kafka, ours).or_else(|| description_difference(case, kafka, ours))
+}
+
 fn record(java: &mut Java, folder: &Path) -> Result<usize, Box<dyn Error>> {
     for case in &read(&folder.join("topologies.json"))?.cases {
         let described = succeeded(case, java.run(case)?)?.describe;
@@ -124,34 +127,27 @@ fn succeeded(case: &Case, outcome: Outcome) -> Result<Outcome, Box<dyn Error>> {
 }
 
 #[expect(clippy::print_stdout, reason = "this is the program's answer")]
-fn run_random(
-    java: &mut Java,
-    seeds: std::ops::Range<u64>,
-    describe: bool,
-) -> Result<usize, Box<dyn Error>> {
+fn run_random(java: &mut Java, seeds: std::ops::Range<u64>) -> Result<usize, Box<dyn Error>> {
     let (mut differing, mut refused, mut records, count) = (0, 0, 0, seeds.end - seeds.start);
     for seed in seeds {
         let case = random_case(seed);
         let (kafka, ours) = (java.run(&case)?, headwater(&case));
         records += kafka.expected.len();
         refused += usize::from(kafka.error.is_some() && ours.error.is_some());
-        let found = difference(&kafka, &ours).or_else(|| {
-            (describe && kafka.error.is_none() && kafka.describe != ours.describe)
-                .then(|| format!("descriptions differ:\n{}\n{}", kafka.describe, ours.describe))
-        });
-        let Some(found) = found else { continue };
+        let Some(found) = compare(&case, &kafka, &ours) else { continue };
         differing += 1;
         println!("seed {seed}: {found}");
         let failed = [kafka.error.is_some(), ours.error.is_some()];
+        let described = found.starts_with("description");
         let smallest = shrink(case, |case| {
             let Ok(kafka) = java.run(case) else { return false };
             let ours = headwater(case);
             [kafka.error.is_some(), ours.error.is_some()] == failed
-                && (difference(&kafka, &ours).is_some()
-                    || describe && found.starts_with("desc") && kafka.describe != ours.describe)
+                && compare(case, &kafka, &ours)
+                    .is_some_and(|found| found.starts_with("description") == described)
         });
         let (kafka, ours) = (java.run(&smallest)?, headwater(&smallest));
-        let still = difference(&kafka, &ours).unwrap_or(found);
+        let still = compare(&smallest, &kafka, &ours).unwrap_or(found);
         println!("  {still}");
         for error in kafka.error.iter().chain(&ours.error) {
             println!("  error: {error}");

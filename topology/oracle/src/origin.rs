@@ -12,6 +12,11 @@ pub(crate) fn are_ordered(ops: &[Op], one: &str, other: &str) -> bool {
     topics.is_disjoint(&others) || !changed && !too
 }
 
+/// Whether the keys of an operator's records may be others than those of its topics.
+pub(crate) fn changes_keys(ops: &[Op], id: &str) -> bool {
+    origin(ops, id).1
+}
+
 /// The topics that an operator's records come from, and whether their keys may have changed on the
 /// way.
 fn origin(ops: &[Op], id: &str) -> (BTreeSet<String>, bool) {

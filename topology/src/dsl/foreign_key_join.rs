@@ -25,7 +25,8 @@ use crate::store::bytes_store::BytesStore;
 use crate::time::TimestampExtractor;
 use crate::types::{NodeId, TopicRef};
 
-/// How many names Kafka Streams generates for a join by foreign key.
+/// How many names Kafka Streams generates for a join by foreign key, the last one for its store:
+/// where the join is materialized under a name, it is free again.
 const NAMES: usize = 14;
 
 /// The result of a join, which is kept only where it is materialized.
@@ -148,9 +149,10 @@ where
         if !scope.is_same(&other.scope) {
             scope.refuse(BuildError::ForeignStream { operation: "join_on" });
         }
-        for _ in 0..NAMES {
+        for _ in 1..NAMES {
             scope.next_name("KTABLE-FK-JOIN-");
         }
+        let store_name = scope.next_name("KTABLE-FK-JOIN-STATE-STORE-");
         other.table.send_old(true);
         self.table.send_old(true);
         let parts = Parts { scope, name: &joined.name };
@@ -183,7 +185,8 @@ where
         );
         let node = parts.add("-result", resolved, Vec::new(), factory);
         let above = Unkept { scope: scope.clone(), name: joined.name.clone() };
-        KTable::new(scope.clone(), node, TableNode::through(state, self.key_serde(), above))
+        let table = TableNode::through(state, self.key_serde(), above);
+        KTable::new(scope.clone(), node, table.with_spare_name(store_name))
     }
 }
 

@@ -124,6 +124,11 @@ impl Scope {
         graph.copartition_above(&[node]);
     }
 
+    /// Gives the number of a generated name back, if it was the last one.
+    pub(crate) fn give_back(&self, name: &str) {
+        self.0.borrow_mut().naming.give_back(name);
+    }
+
     /// How far back a store's versions go, if it keeps them.
     pub(crate) fn history_ms(&self, store: &str) -> Option<i64> {
         self.0.borrow().history_ms(store)

@@ -161,7 +161,9 @@ where
             }
             None => (factory, None),
         };
-        let kind = NodeKind::Processor { stores, factory };
+        let mut connected: Vec<String> = buffer.iter().map(|buffer| buffer.name.clone()).collect();
+        connected.extend(stores);
+        let kind = NodeKind::Processor { stores: connected, factory };
         let node = self.scope.add_node(name, &[stream], kind);
         if let Some(buffer) = buffer {
             self.scope.add_store_of(node, buffer);

@@ -76,6 +76,9 @@ where
         let materialized = materialized.into();
         let store = materialized.store.clone();
         if self.table.state.set_store(store.clone()) {
+            if let Some(name) = &self.table.spare_name {
+                self.scope.give_back(name);
+            }
             let definition = key_value_store(materialized, &self.table.key_serde);
             self.scope.add_store_of(self.node, definition);
         } else {

@@ -30,6 +30,8 @@ pub(crate) struct TableNode<K, V> {
     pub(crate) key_serde: SerdeRef<K>,
     /// The other nodes of its operation, with what their names add to the name of the table.
     pub(crate) parts: Vec<(NodeId, &'static str)>,
+    /// The generated name of a store, whose number is used up unless the table is given one.
+    pub(crate) spare_name: Option<String>,
     rows: TableRows<K, V>,
 }
 
@@ -43,7 +45,8 @@ enum TableRows<K, V> {
 impl<K, V> TableNode<K, V> {
     /// A table whose rows are in a store of its own, as those of an aggregation.
     pub(crate) fn kept(state: Arc<TableState>, key_serde: SerdeRef<K>, view: View<K, V>) -> Self {
-        Self { state, key_serde, parts: Vec::new(), rows: TableRows::Kept(view) }
+        let rows = TableRows::Kept(view);
+        Self { state, key_serde, parts: Vec::new(), spare_name: None, rows }
     }
 
     /// A table that need not have a store.
@@ -52,12 +55,18 @@ impl<K, V> TableNode<K, V> {
         key_serde: SerdeRef<K>,
         above: impl Above<K, V> + 'static,
     ) -> Self {
-        Self { state, key_serde, parts: Vec::new(), rows: TableRows::Through(Box::new(above)) }
+        let rows = TableRows::Through(Box::new(above));
+        Self { state, key_serde, parts: Vec::new(), spare_name: None, rows }
     }
 
     /// The same table, of several nodes.
     pub(crate) fn with_parts(self, parts: Vec<(NodeId, &'static str)>) -> Self {
         Self { parts, ..self }
+    }
+
+    /// The same table, with a generated name for its store.
+    pub(crate) fn with_spare_name(self, name: String) -> Self {
+        Self { spare_name: Some(name), ..self }
     }
 
     /// Whether its rows are those of a versioned table.

@@ -5,4 +5,5 @@ pub(crate) mod subtopology;
 pub(crate) mod validate;
 pub(crate) mod repartition;
 pub(crate) mod plan;
+pub(crate) mod java_order;
 pub(crate) mod describe;

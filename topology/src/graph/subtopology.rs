@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use crate::graph::node::{Node, NodeKind};
 use crate::types::NodeId;
 
-/// Groups nodes by union-find. Groups are ordered as in Kafka, by the least names of their sources,
-/// because task ids and what `describe` prints follow from it; nodes by creation.
+/// Groups nodes by union-find. Groups are ordered by their first nodes, as in Kafka Streams, because
+/// task ids and what `describe` prints follow from it; nodes by creation.
 pub(crate) fn subtopologies(nodes: &[Node]) -> Vec<Vec<NodeId>> {
     let mut roots = Roots { parents: (0..nodes.len()).collect() };
     let mut store_users: HashMap<&str, usize> = HashMap::new();
@@ -32,13 +32,6 @@ pub(crate) fn subtopologies(nodes: &[Node]) -> Vec<Vec<NodeId>> {
             group.push(NodeId::new(index));
         }
     }
-    groups.sort_by_key(|group| {
-        let group = group.iter().filter_map(|id| nodes.get(id.index()));
-        group
-            .filter(|node| matches!(node.kind, NodeKind::Source { .. }))
-            .map(|node| node.name.as_str())
-            .min()
-    });
     groups
 }
 

@@ -1,0 +1,82 @@
+//! Compares what both sides made of a case.
+
+use std::collections::BTreeSet;
+
+use crate::case::{Case, Expected, Key, Outcome};
+use crate::origin::changes_keys;
+
+/// The first difference of two outcomes in the records of one topic, as a sentence; descriptions
+/// and the texts of errors are not compared.
+#[must_use]
+pub fn difference(expected: &Outcome, found: &Outcome) -> Option<String> {
+    let topics = |outcome: &Outcome| {
+        outcome.expected.iter().filter_map(|record| record.topic.clone()).collect::<BTreeSet<_>>()
+    };
+    for topic in topics(expected).union(&topics(found)) {
+        let of_topic = |outcome: &Outcome| {
+            let records = outcome.expected.iter();
+            records.filter(|record| record.topic.as_ref() == Some(topic)).map(line).collect()
+        };
+        let (expected, found): (Vec<String>, Vec<String>) = (of_topic(expected), of_topic(found));
+        let length = expected.len().max(found.len());
+        let at = (0..length).find(|&at| expected.get(at) != found.get(at));
+        if let Some(at) = at {
+            let none = "nothing".to_owned();
+            return Some(format!(
+                "record {at} of {topic}: expected {}, found {}",
+                expected.get(at).unwrap_or(&none),
+                found.get(at).unwrap_or(&none),
+            ));
+        }
+    }
+    (expected.error.is_some() != found.error.is_some())
+        .then(|| format!("expected the error {:?}, found {:?}", expected.error, found.error))
+}
+
+fn line(record: &Expected) -> String {
+    let text = |key: &Option<Key>| key.as_ref().map_or_else(|| "~".to_owned(), Key::text);
+    let headers: String = record
+        .headers
+        .iter()
+        .map(|(name, value)| format!(" {name}={}", value.as_deref().unwrap_or("~")))
+        .collect();
+    format!(
+        "({}, {}, {}){headers} after input {}",
+        text(&record.key),
+        text(&record.value),
+        record.ts,
+        record.after_input
+    )
+}
+
+/// The first line in which the descriptions of both sides differ. What is left out are the names of
+/// what is stored: where the user gives none, Kafka Streams makes them of numbers.
+#[must_use]
+pub fn description_difference(case: &Case, kafka: &Outcome, ours: &Outcome) -> Option<String> {
+    let mut rekeyed = case.operators.iter().filter(|op| op.op == "toTable");
+    let is_named_otherwise =
+        rekeyed.any(|op| op.from.as_ref().is_some_and(|from| changes_keys(&case.operators, from)));
+    if is_named_otherwise || kafka.error.is_some() || ours.error.is_some() {
+        return None;
+    }
+    let expected = without_numbers(&kafka.describe);
+    if expected == ours.describe {
+        return None;
+    }
+    let mut pairs = expected.lines().zip(ours.describe.lines());
+    let pair = pairs.find(|(expected, found)| expected != found);
+    let (expected, found) = pair.unwrap_or(("another length", "this one"));
+    Some(format!("description: expected `{}`, found `{}`", expected.trim(), found.trim()))
+}
+
+/// The store of a table that has no name is called after its topic here, and by a number as well
+/// there.
+fn without_numbers(description: &str) -> String {
+    let mut parts = description.split("-STATE-STORE-");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text.push_str("-STATE-STORE");
+        text.push_str(part.trim_start_matches(|digit: char| digit.is_ascii_digit()));
+    }
+    text
+}
