@@ -5,12 +5,21 @@ use std::fmt;
 use std::hash::Hash;
 use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::graph::node::{StoreDefinition, StoreFactory, StoreKind};
 use crate::processor::StoreHandle;
 use crate::serdes::{DefaultSerde, SerdeRef};
 use crate::state_stores::key_value::{KeyValueStore, TimestampedKeyValueStore};
+use crate::state_stores::session::SessionStore;
+use crate::state_stores::versioned::VersionedKeyValueStore;
+use crate::state_stores::window::{TimestampedWindowStore, WindowStore};
 use crate::store::key_value::KeyValueStore as Rows;
+use crate::store::keyed_windows::KeyedWindowStore;
+use crate::store::slots::{Session, Slot, WindowStart};
+use crate::store::versioned::VersionedStore;
+use crate::store::window_store::WindowStoreOptions;
+use crate::window::windowed::millis;
 
 /// Makes the definitions of stores, as Kafka Streams' `Stores`. They are kept in memory; a
 /// changelog restores them.
@@ -74,6 +83,149 @@ impl Stores {
     {
         key_value(name.into(), key_serde, value_serde)
     }
+
+    /// A versioned key-value store of that name, with the types' own serdes. Versions are kept for
+    /// `history` by the clock of the store.
+    #[must_use]
+    pub fn versioned_key_value_store<K, V>(
+        name: impl Into<String>,
+        history: Duration,
+    ) -> StoreBuilder<VersionedKeyValueStore<K, V>>
+    where
+        K: DefaultSerde + Hash + Eq + Clone + 'static,
+        V: DefaultSerde + Clone + 'static,
+    {
+        let serdes = (K::default_serde(), V::default_serde());
+        Self::versioned_key_value_store_with(name, history, serdes.0, serdes.1)
+    }
+
+    /// A versioned key-value store of that name, with these serdes: see
+    /// [`versioned_key_value_store`](Self::versioned_key_value_store).
+    #[must_use]
+    pub fn versioned_key_value_store_with<K, V>(
+        name: impl Into<String>,
+        history: Duration,
+        key_serde: SerdeRef<K>,
+        value_serde: SerdeRef<V>,
+    ) -> StoreBuilder<VersionedKeyValueStore<K, V>>
+    where
+        K: Hash + Eq + Clone + 'static,
+        V: Clone + 'static,
+    {
+        let history_ms = millis(history);
+        StoreBuilder::new(name.into(), StoreKind::Versioned { history_ms }, move |name| {
+            let serdes = (Arc::clone(&key_serde), Arc::clone(&value_serde));
+            StoreHandle::new(VersionedStore::new(name, history_ms, serdes.0, serdes.1))
+        })
+    }
+
+    /// A window store of that name, with the types' own serdes. Windows are kept until the latest
+    /// start of one lies `retention` after theirs.
+    #[must_use]
+    pub fn window_store<K, V>(
+        name: impl Into<String>,
+        retention: Duration,
+    ) -> StoreBuilder<WindowStore<K, V>>
+    where
+        K: DefaultSerde + Hash + Eq + Clone + 'static,
+        V: DefaultSerde + Clone + 'static,
+    {
+        Self::window_store_with(name, retention, K::default_serde(), V::default_serde())
+    }
+
+    /// A window store of that name, with these serdes: see [`window_store`](Self::window_store).
+    #[must_use]
+    pub fn window_store_with<K, V>(
+        name: impl Into<String>,
+        retention: Duration,
+        key_serde: SerdeRef<K>,
+        value_serde: SerdeRef<V>,
+    ) -> StoreBuilder<WindowStore<K, V>>
+    where
+        K: Hash + Eq + Clone + 'static,
+        V: Clone + 'static,
+    {
+        windows::<_, K, WindowStart, V>(name.into(), retention, key_serde, value_serde)
+    }
+
+    /// A window store of that name whose rows have times, with the types' own serdes: see
+    /// [`window_store`](Self::window_store).
+    #[must_use]
+    pub fn timestamped_window_store<K, V>(
+        name: impl Into<String>,
+        retention: Duration,
+    ) -> StoreBuilder<TimestampedWindowStore<K, V>>
+    where
+        K: DefaultSerde + Hash + Eq + Clone + 'static,
+        V: DefaultSerde + Clone + 'static,
+    {
+        Self::timestamped_window_store_with(name, retention, K::default_serde(), V::default_serde())
+    }
+
+    /// A window store of that name whose rows have times, with these serdes: see
+    /// [`window_store`](Self::window_store).
+    #[must_use]
+    pub fn timestamped_window_store_with<K, V>(
+        name: impl Into<String>,
+        retention: Duration,
+        key_serde: SerdeRef<K>,
+        value_serde: SerdeRef<V>,
+    ) -> StoreBuilder<TimestampedWindowStore<K, V>>
+    where
+        K: Hash + Eq + Clone + 'static,
+        V: Clone + 'static,
+    {
+        windows::<_, K, WindowStart, V>(name.into(), retention, key_serde, value_serde)
+    }
+
+    /// A session store of that name, with the types' own serdes. Sessions are kept until the latest
+    /// end of one lies `retention` after theirs.
+    #[must_use]
+    pub fn session_store<K, V>(
+        name: impl Into<String>,
+        retention: Duration,
+    ) -> StoreBuilder<SessionStore<K, V>>
+    where
+        K: DefaultSerde + Hash + Eq + Clone + 'static,
+        V: DefaultSerde + Clone + 'static,
+    {
+        Self::session_store_with(name, retention, K::default_serde(), V::default_serde())
+    }
+
+    /// A session store of that name, with these serdes: see [`session_store`](Self::session_store).
+    #[must_use]
+    pub fn session_store_with<K, V>(
+        name: impl Into<String>,
+        retention: Duration,
+        key_serde: SerdeRef<K>,
+        value_serde: SerdeRef<V>,
+    ) -> StoreBuilder<SessionStore<K, V>>
+    where
+        K: Hash + Eq + Clone + 'static,
+        V: Clone + 'static,
+    {
+        windows::<_, K, Session, V>(name.into(), retention, key_serde, value_serde)
+    }
+}
+
+/// A store of windows whose places depend on what is put.
+fn windows<S, K, W, V>(
+    name: String,
+    retention: Duration,
+    key_serde: SerdeRef<K>,
+    value_serde: SerdeRef<V>,
+) -> StoreBuilder<S>
+where
+    K: Hash + Eq + Clone + 'static,
+    W: Slot,
+    V: Clone + 'static,
+{
+    let retention_ms = millis(retention);
+    let options = WindowStoreOptions { retention_ms, operators: 1, emission: None };
+    StoreBuilder::new(name, StoreKind::Window { retention_ms }, move |name| {
+        let serdes = (Arc::clone(&key_serde), Arc::clone(&value_serde));
+        StoreHandle::new(KeyedWindowStore::<K, W, V>::new(name, options, serdes.0, serdes.1))
+    })
 }
 
 fn key_value<S, K, V>(

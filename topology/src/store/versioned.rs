@@ -4,6 +4,7 @@
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
+use std::ops::Bound;
 
 use headwater_log_store::{RecordView, Timestamp};
 
@@ -100,6 +101,12 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> VersionedStore<K, V> {
     pub(crate) fn get(&self, key: &K) -> Option<ValueAndTimestamp<V>> {
         let (timestamp, value) = self.rows.get(key)?.last_key_value()?;
         Some(ValueAndTimestamp { value: value.clone()?, timestamp: *timestamp })
+    }
+
+    /// From when on a key has another version than that of a time.
+    pub(crate) fn next_after(&self, key: &K, time: Timestamp) -> Option<Timestamp> {
+        let after = (Bound::Excluded(time), Bound::Unbounded);
+        self.rows.get(key)?.range(after).next().map(|(next, _)| *next)
     }
 
     /// The row that a key had at that time; none from before the history, but for a newest row.

@@ -161,6 +161,21 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
         self.cache.as_ref().is_some_and(|cache| cache.contains(&(start_ms, key.clone())))
     }
 
+    /// The rows of a key in the windows that start from `from_ms` up to and including `to_ms`, but
+    /// for those that are hidden.
+    pub(crate) fn rows_of(
+        &self,
+        key: &K,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> impl Iterator<Item = (i64, &ValueAndTimestamp<V>)> {
+        let windows = (from_ms <= to_ms).then(|| self.windows.range(from_ms..=to_ms));
+        windows
+            .into_iter()
+            .flatten()
+            .filter_map(move |(start_ms, _)| Some((*start_ms, self.get(key, *start_ms)?)))
+    }
+
     /// The close time of the last emission.
     pub(crate) fn emitted_ms(&self) -> Option<i64> {
         self.times.get(self.options.operators)
