@@ -15,6 +15,7 @@ use crate::current::Current;
 use crate::error::{BoxError, Error, RecordPosition};
 use crate::error_handler::{Failure, FailureKind, Handlers};
 use crate::metrics::{DropReason, MetricsSnapshot};
+use crate::partitioner::PartitionerRef;
 use crate::record::{Headers, Record};
 use crate::serdes::Serde;
 use crate::types::{NodeId, TaskId};
@@ -175,15 +176,29 @@ impl Context {
         self.node_names.get(self.current.node).cloned().unwrap_or_default()
     }
 
-    /// Serializes a record and sends it, to that partition or else to that of its key. A key or value that cannot be serialized goes to the
-    /// processing handler.
+    /// Serializes a record and sends it, to the partitions that the partitioner says or else to
+    /// that of its key. A key or value that cannot be serialized goes to the processing handler.
     pub(crate) fn send_typed<K: 'static, V: 'static>(
         &mut self,
         target: &SinkTarget,
         serdes: (&dyn Serde<K>, &dyn Serde<V>),
         record: &Record<K, V>,
-        partition: Option<u32>,
+        partitioner: Option<&PartitionerRef<K, V>>,
     ) -> Step {
+        let ResolvedTopic { name, partitions } = &target.topic;
+        let chosen = partitioner.and_then(|partitioner| {
+            partitioner.partitions(name, &record.key, &record.value, *partitions)
+        });
+        if let Some(chosen) = &chosen {
+            if chosen.is_empty() {
+                self.drop_record(DropReason::NoPartition);
+                return Ok(());
+            }
+            if let Some(wrong) = chosen.iter().find(|partition| *partition >= partitions) {
+                let reason = format!("{name} has {partitions} partitions, so no partition {wrong}");
+                return self.fail(FailureKind::Processing, reason);
+            }
+        }
         let mut key_bytes = std::mem::take(&mut self.key_buffer);
         let mut value_bytes = std::mem::take(&mut self.value_buffer);
         key_bytes.clear();
@@ -194,38 +209,73 @@ impl Context {
             Err(reason) => self.fail(FailureKind::Processing, reason),
             Ok((key_is_some, value_is_some)) => {
                 let len = serdes.0.partition_bytes_len(&key_bytes);
-                let partition = match key_bytes.get(..len).filter(|_| key_is_some) {
-                    _ if partition.is_some() => PartitionId::new(partition.unwrap_or_default()),
-                    Some(bytes) => partition_for_key(bytes, target.topic.partitions),
-                    None => {
-                        partition_for_task(self.current.task.partition, target.topic.partitions)
-                    }
-                };
-                let writer = self.current.task.partition.to_be_bytes();
-                let header = Header { key: WRITER_HEADER, value: Some(&writer) };
-                let one = [header];
-                let many: Vec<Header<'_>>;
-                let headers: &[Header<'_>] = match (record.headers.is_empty(), target.writer) {
-                    (true, true) => &one,
-                    (true, false) => &[],
-                    (false, writer) => {
-                        many = record.headers.iter().chain(writer.then_some(header)).collect();
-                        &many
-                    }
-                };
-                self.send(&ProducerRecord {
-                    topic: &target.topic.name,
-                    partition: Some(partition),
+                let by_key = key_bytes.get(..len).filter(|_| key_is_some);
+                let bytes = Bytes {
                     key: key_is_some.then_some(&key_bytes[..]),
                     value: value_is_some.then_some(&value_bytes[..]),
-                    timestamp: valid(record.timestamp),
-                    headers,
-                })
+                };
+                match (chosen, by_key) {
+                    (Some(chosen), _) => self.send_to_each(target, bytes, record, chosen),
+                    (None, Some(by_key)) => {
+                        let partition = partition_for_key(by_key, *partitions);
+                        self.send_to(target, bytes, record, partition)
+                    }
+                    (None, None) => {
+                        let partition =
+                            partition_for_task(self.current.task.partition, *partitions);
+                        self.send_to(target, bytes, record, partition)
+                    }
+                }
             }
         };
         self.key_buffer = key_bytes;
         self.value_buffer = value_bytes;
         result
+    }
+
+    fn send_to_each<K, V>(
+        &mut self,
+        target: &SinkTarget,
+        bytes: Bytes<'_>,
+        record: &Record<K, V>,
+        mut partitions: Vec<u32>,
+    ) -> Step {
+        partitions.sort_unstable();
+        partitions.dedup();
+        for partition in partitions {
+            self.send_to(target, bytes, record, PartitionId::new(partition))?;
+        }
+        Ok(())
+    }
+
+    /// Sends a record with its time and its headers, and the task that wrote it where that counts.
+    fn send_to<K, V>(
+        &mut self,
+        target: &SinkTarget,
+        bytes: Bytes<'_>,
+        record: &Record<K, V>,
+        partition: PartitionId,
+    ) -> Step {
+        let writer = self.current.task.partition.to_be_bytes();
+        let header = Header { key: WRITER_HEADER, value: Some(&writer) };
+        let one = [header];
+        let many: Vec<Header<'_>>;
+        let headers: &[Header<'_>] = match (record.headers.is_empty(), target.writer) {
+            (true, true) => &one,
+            (true, false) => &[],
+            (false, writer) => {
+                many = record.headers.iter().chain(writer.then_some(header)).collect();
+                &many
+            }
+        };
+        self.send(&ProducerRecord {
+            topic: &target.topic.name,
+            partition: Some(partition),
+            key: bytes.key,
+            value: bytes.value,
+            timestamp: valid(record.timestamp),
+            headers,
+        })
     }
 
     /// A topic that a record names.
@@ -285,6 +335,13 @@ fn serialize<T: 'static>(
     }
     serde.serialize(value, buffer)?;
     Ok(true)
+}
+
+/// A record's key and value as they are written.
+#[derive(Clone, Copy)]
+struct Bytes<'a> {
+    key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
 }
 
 /// Where a sink writes.

@@ -8,6 +8,7 @@ mod types;
 mod error;
 mod record;
 mod serdes;
+mod partitioner;
 mod time;
 mod window;
 mod metrics;
@@ -56,6 +57,7 @@ pub use error::{BoxError, BuildError, Error, RecordPosition, Result};
 pub use error_handler::{ErrorHandler, ErrorResponse, FailedRecord, FailureKind, RETRIES_MAX};
 pub use graph::plan::Topology;
 pub use metrics::{DropReason, MetricsSnapshot};
+pub use partitioner::StreamPartitioner;
 pub use processing::context::{Processor, ProcessorContext};
 pub use processing::fixed_key::{FixedKeyProcessor, FixedKeyProcessorContext};
 pub use punctuation::{Cancellable, PunctuationType};
@@ -75,6 +77,9 @@ pub use state_stores::connect::{ConnectedStores, OpenStore, StateStore};
 pub use state_stores::key_value::{
     KeyValueIterator, KeyValueStore, TimestampedIterator, TimestampedKeyValueStore,
 };
+pub use state_stores::session::SessionStore;
+pub use state_stores::versioned::{VersionedKeyValueStore, VersionedPut, VersionedRecord};
+pub use state_stores::window::{TimestampedWindowStore, WindowStore};
 pub use store::table::ValueAndTimestamp;
 pub use testing::driver::TopologyTestDriver;
 pub use testing::topics::{TestInputTopic, TestOutputTopic, TestRecord};

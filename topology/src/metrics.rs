@@ -16,19 +16,22 @@ pub enum DropReason {
     Stale,
     /// The record repeats one that `KStream::deduplicate` has let through.
     Duplicate,
+    /// A `StreamPartitioner` gave the record no partition.
+    NoPartition,
     /// A handler skipped the record, or made it a dead letter.
     Failed,
 }
 
 impl DropReason {
     /// All reasons, in the order of the counters.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::NullKey,
         Self::NullValue,
         Self::InvalidTimestamp,
         Self::Late,
         Self::Stale,
         Self::Duplicate,
+        Self::NoPartition,
         Self::Failed,
     ];
 }

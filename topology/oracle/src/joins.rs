@@ -138,7 +138,7 @@ pub(crate) fn tables<K: KeyText>(
 
 /// A join of two tables by a foreign key of the left one.
 pub(crate) fn foreign_key(left: &Table, right: &Table, op: &Op) -> Result<Table, OracleError> {
-    let joined = TableJoined::<String, String>::named(op.name()?);
+    let joined = TableJoined::named(op.name()?);
     let (function, key) = (op.function()?, op.key()?);
     let foreign =
         move |of: &Text, value: &String| functions::map(&key, of, &Some(value.clone())).map(Some);

@@ -19,6 +19,7 @@ use crate::operators::foreign_key::subscribe::{self, SubscriptionOptions};
 use crate::operators::table_state::TableState;
 use crate::operators::value_getter::View;
 use crate::operators::{sink, source, table_source};
+use crate::partitioner::{ByKey, ByKeyIfAny, PartitionerRef};
 use crate::processor::StoreHandle;
 use crate::serdes::{OptionSerde, SerdeRef};
 use crate::store::bytes_store::BytesStore;
@@ -102,7 +103,7 @@ where
         other: &KTable<F, V2>,
         foreign_key: impl Fn(&K, &V) -> Option<F> + Send + Sync + 'static,
         joiner: impl Fn(V, V2) -> R + Send + Sync + 'static,
-        joined: impl Into<TableJoined<V, V2>>,
+        joined: impl Into<TableJoined<K, F, V, V2>>,
     ) -> KTable<K, R>
     where
         F: Hash + Eq + Clone + Send + 'static,
@@ -121,7 +122,7 @@ where
         other: &KTable<F, V2>,
         foreign_key: impl Fn(&K, &V) -> Option<F> + Send + Sync + 'static,
         joiner: impl Fn(V, Option<V2>) -> R + Send + Sync + 'static,
-        joined: impl Into<TableJoined<V, V2>>,
+        joined: impl Into<TableJoined<K, F, V, V2>>,
     ) -> KTable<K, R>
     where
         F: Hash + Eq + Clone + Send + 'static,
@@ -137,7 +138,7 @@ where
         other: &KTable<F, V2>,
         foreign_key: impl Fn(&K, &V) -> Option<F> + Send + Sync + 'static,
         join: impl Fn(&K, V, Option<V2>) -> Option<R> + Send + Sync + 'static,
-        joined: TableJoined<V, V2>,
+        joined: TableJoined<K, F, V, V2>,
         left: bool,
     ) -> KTable<K, R>
     where
@@ -166,11 +167,17 @@ where
         let factory = register::factory(options, foreign_key);
         let registered =
             parts.add("-subscription-registration-processor", self.node, Vec::new(), factory);
-        let subscriptions = parts.add_subscriptions::<K, F>(registered, self, other);
+        let by_foreign_key = joined
+            .other_partitioner
+            .map(|by_key| Arc::new(ByKeyIfAny(by_key)) as PartitionerRef<_, _>);
+        let subscriptions =
+            parts.add_subscriptions::<K, F>(registered, self, other, by_foreign_key);
         let answered = parts.add_answers::<K, F, V2>(subscriptions, self.key_serde(), other);
         let response_serde: SerdeRef<Response<V2>> =
             Arc::new(ResponseSerde(joined.other_value_serde));
-        let responses = parts.add_responses(answered, self.key_serde(), response_serde);
+        let by_key =
+            joined.partitioner.map(|by_key| Arc::new(ByKey(by_key)) as PartitionerRef<_, _>);
+        let responses = parts.add_responses(answered, self.key_serde(), response_serde, by_key);
         scope.copartition(&[responses, self.node]);
         let view = self.table.view();
         let stores = view.stores.clone();
@@ -188,6 +195,11 @@ where
         let table = TableNode::through(state, self.key_serde(), above);
         KTable::new(scope.clone(), node, table.with_spare_name(store_name))
     }
+}
+
+/// An answer goes to the task that has registered the row.
+fn to_the_row<K, V2>(_: &str, _: &K, response: &Response<V2>, _: u32) -> Option<Vec<u32>> {
+    Some(vec![response.primary_partition])
 }
 
 /// Adds the nodes of a join, all named after it.
@@ -218,6 +230,7 @@ impl Parts<'_> {
         registered: NodeId,
         left: &KTable<K, impl Clone>,
         right: &KTable<F, impl Clone>,
+        by_foreign_key: Option<PartitionerRef<Option<F>, Registration<K>>>,
     ) -> NodeId
     where
         K: Hash + Eq + Clone + Send + 'static,
@@ -236,6 +249,7 @@ impl Parts<'_> {
             topic.clone(),
             Arc::clone(&key_serde),
             Arc::clone(&value_serde),
+            by_foreign_key,
         );
         let kind = NodeKind::Sink { topic: topic.clone(), factory };
         scope.add_node(self.named("-subscription-registration-sink"), &[registered], kind);
@@ -297,6 +311,7 @@ impl Parts<'_> {
         answered: [NodeId; 2],
         key_serde: SerdeRef<K>,
         value_serde: SerdeRef<Response<V2>>,
+        by_key: Option<PartitionerRef<K, Response<V2>>>,
     ) -> NodeId
     where
         K: Hash + Eq + Clone + Send + 'static,
@@ -304,12 +319,12 @@ impl Parts<'_> {
     {
         let scope = self.scope;
         let topic = TopicRef::internal(self.named("-subscription-response-topic"));
-        let factory = sink::partitioned(
+        let factory = sink::factory(
             scope.next_id(),
             topic.clone(),
             Arc::clone(&key_serde),
             Arc::clone(&value_serde),
-            |response: &Response<V2>| response.primary_partition,
+            Some(by_key.unwrap_or_else(|| Arc::new(to_the_row))),
         );
         let kind = NodeKind::Sink { topic: topic.clone(), factory };
         scope.add_node(self.named("-subscription-response-sink"), &answered, kind);

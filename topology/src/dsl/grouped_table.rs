@@ -196,6 +196,7 @@ where
             topic.clone(),
             Arc::clone(&key_serde),
             Arc::clone(&value_serde),
+            None,
         );
         let kind = NodeKind::Sink { topic: topic.clone(), factory };
         scope.add_node(sink_name, &[self.node], kind);

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use headwater_log_store::AutoOffsetReset;
 
+use crate::partitioner::{PartitionerRef, StreamPartitioner};
 use crate::serdes::{DefaultSerde, SerdeRef};
 use crate::time::TimestampExtractor;
 
@@ -123,6 +125,7 @@ impl<K, V> fmt::Debug for Consumed<K, V> {
 pub struct Produced<K, V> {
     pub(crate) serdes: KeyValueSerdes<K, V>,
     pub(crate) name: Option<String>,
+    pub(crate) partitioner: Option<PartitionerRef<K, V>>,
 }
 
 impl<K: DefaultSerde, V: DefaultSerde> Produced<K, V> {
@@ -143,7 +146,15 @@ impl<K, V> Produced<K, V> {
     /// With these serdes.
     #[must_use]
     pub fn with(key_serde: SerdeRef<K>, value_serde: SerdeRef<V>) -> Self {
-        Self { serdes: KeyValueSerdes { key: key_serde, value: value_serde }, name: None }
+        let serdes = KeyValueSerdes { key: key_serde, value: value_serde };
+        Self { serdes, name: None, partitioner: None }
+    }
+
+    /// With a partitioner. Default = Kafka's, by the bytes of the key.
+    #[must_use]
+    pub fn with_stream_partitioner(mut self, partitioner: impl StreamPartitioner<K, V>) -> Self {
+        self.partitioner = Some(Arc::new(partitioner));
+        self
     }
 
     /// Names the sink. Default = `KSTREAM-SINK-` and a number.

@@ -8,6 +8,7 @@ use crate::dsl::scope::Scope;
 use crate::graph::naming::RepartitionNames;
 use crate::graph::node::NodeKind;
 use crate::operators::{repartition, sink, source};
+use crate::partitioner::PartitionerRef;
 use crate::time::TimestampExtractor;
 use crate::types::{NodeId, TopicRef};
 
@@ -18,6 +19,21 @@ pub(crate) fn repartition<K, V>(
     above: NodeId,
     names: RepartitionNames,
     serdes: &KeyValueSerdes<K, V>,
+) -> NodeId
+where
+    K: Clone + Send + 'static,
+    V: Clone + Send + 'static,
+{
+    repartition_by(scope, above, names, serdes, None)
+}
+
+/// As [`repartition`], with a partitioner if there is one.
+pub(crate) fn repartition_by<K, V>(
+    scope: &Scope,
+    above: NodeId,
+    names: RepartitionNames,
+    serdes: &KeyValueSerdes<K, V>,
+    partitioner: Option<PartitionerRef<K, V>>,
 ) -> NodeId
 where
     K: Clone + Send + 'static,
@@ -38,6 +54,7 @@ where
         topic.clone(),
         Arc::clone(&key_serde),
         Arc::clone(&value_serde),
+        partitioner,
     );
     let kind = NodeKind::Sink { topic: topic.clone(), factory };
     scope.add_node(names.sink, &[filter], kind);

@@ -1,14 +1,16 @@
 //! `KStream::repartition` and `KStream::to_by`: explicit topics, internal ones and chosen ones.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::dsl::handles::KStream;
 use crate::dsl::options::{KeyValueSerdes, Produced};
-use crate::dsl::repartition::repartition;
+use crate::dsl::repartition::repartition_by;
 use crate::dsl::stream::Terminal;
 use crate::error::BuildError;
 use crate::graph::node::NodeKind;
 use crate::operators::dynamic_sink;
+use crate::partitioner::{PartitionerRef, StreamPartitioner};
 use crate::serdes::{DefaultSerde, SerdeRef};
 
 /// How a stream goes through a repartition topic: its name, which is the short form, serdes, and
@@ -17,6 +19,7 @@ pub struct Repartitioned<K, V> {
     name: String,
     serdes: KeyValueSerdes<K, V>,
     partitions: Option<u32>,
+    partitioner: Option<PartitionerRef<K, V>>,
 }
 
 impl<K: DefaultSerde, V: DefaultSerde> Repartitioned<K, V> {
@@ -38,7 +41,7 @@ impl<K, V> Repartitioned<K, V> {
     #[must_use]
     pub fn with(name: impl Into<String>, key_serde: SerdeRef<K>, value_serde: SerdeRef<V>) -> Self {
         let serdes = KeyValueSerdes { key: key_serde, value: value_serde };
-        Self { name: name.into(), serdes, partitions: None }
+        Self { name: name.into(), serdes, partitions: None, partitioner: None }
     }
 
     /// How many partitions the topic has, and so how many tasks there are below it. Default = as
@@ -46,6 +49,14 @@ impl<K, V> Repartitioned<K, V> {
     #[must_use]
     pub fn with_number_of_partitions(mut self, partitions: u32) -> Self {
         self.partitions = Some(partitions);
+        self
+    }
+
+    /// With a partitioner, which then decides which task has a key. Default = Kafka's, by the
+    /// bytes of the key.
+    #[must_use]
+    pub fn with_stream_partitioner(mut self, partitioner: impl StreamPartitioner<K, V>) -> Self {
+        self.partitioner = Some(Arc::new(partitioner));
         self
     }
 }
@@ -79,7 +90,7 @@ where
     /// ```
     #[must_use]
     pub fn repartition(&self, repartitioned: impl Into<Repartitioned<K, V>>) -> Self {
-        let Repartitioned { name, serdes, partitions } = repartitioned.into();
+        let Repartitioned { name, serdes, partitions, partitioner } = repartitioned.into();
         let names = self.scope.repartition_names(&name);
         match partitions {
             Some(0) => self.scope.refuse(BuildError::InvalidOption {
@@ -89,7 +100,7 @@ where
             Some(partitions) => self.scope.enforce_partitions(&names.topic, partitions),
             None => {}
         }
-        let source = repartition(&self.scope, self.node, names, &serdes);
+        let source = repartition_by(&self.scope, self.node, names, &serdes, partitioner);
         Self::new(self.scope.clone(), source, false)
     }
 
@@ -121,8 +132,8 @@ where
     ) -> Terminal {
         let name = self.scope.name_or_next(produced.name.as_ref(), "KSTREAM-SINK-");
         let (key_serde, value_serde) = (produced.serdes.key, produced.serdes.value);
-        let factory =
-            dynamic_sink::factory(self.scope.next_id(), extractor, key_serde, value_serde);
+        let (node, partitioner) = (self.scope.next_id(), produced.partitioner);
+        let factory = dynamic_sink::factory(node, extractor, key_serde, value_serde, partitioner);
         let node = self.scope.add_node(name, &[self.node], NodeKind::DynamicSink { factory });
         Terminal::new(self.scope.clone(), node)
     }

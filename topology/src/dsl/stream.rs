@@ -225,7 +225,7 @@ where
     /// Writes the stream to a topic, with the types' own serdes.
     ///
     /// The topic has to exist when the application starts. The partition is that of Kafka's
-    /// default partitioner; a record without a key keeps the partition number of its task, modulo
+    /// default partitioner, or of [`Produced::with_stream_partitioner`]; a record without a key keeps the partition number of its task, modulo
     /// the topic's partitions, so that a replay finds the same one.
     pub fn to(&self, topic: &str) -> Terminal
     where
@@ -241,7 +241,8 @@ where
         let (key_serde, value_serde) = (produced.serdes.key, produced.serdes.value);
         let id = self.scope.next_id();
         let topic = TopicRef::external(topic);
-        let factory = sink::factory(id, topic.clone(), key_serde, value_serde);
+        let partitioner = produced.partitioner;
+        let factory = sink::factory(id, topic.clone(), key_serde, value_serde, partitioner);
         let kind = NodeKind::Sink { topic, factory };
         let node = self.scope.add_node(name, &[self.node], kind);
         Terminal { scope: self.scope.clone(), node }

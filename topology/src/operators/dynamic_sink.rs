@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::context::{Context, SinkTarget, Step};
 use crate::error_handler::FailureKind;
 use crate::graph::node::NodeFactory;
+use crate::partitioner::PartitionerRef;
 use crate::processor::{AnyReceiver, Receiver};
 use crate::record::Record;
 use crate::serdes::SerdeRef;
@@ -18,6 +19,7 @@ struct DynamicSink<K, V, F> {
     targets: HashMap<String, SinkTarget>,
     key_serde: SerdeRef<K>,
     value_serde: SerdeRef<V>,
+    partitioner: Option<PartitionerRef<K, V>>,
 }
 
 /// Builds a sink whose topics `extractor` names.
@@ -26,6 +28,7 @@ pub(crate) fn factory<K, V, F>(
     extractor: F,
     key_serde: SerdeRef<K>,
     value_serde: SerdeRef<V>,
+    partitioner: Option<PartitionerRef<K, V>>,
 ) -> NodeFactory
 where
     K: 'static,
@@ -40,6 +43,7 @@ where
             targets: HashMap::new(),
             key_serde: Arc::clone(&key_serde),
             value_serde: Arc::clone(&value_serde),
+            partitioner: partitioner.clone(),
         })
     })
 }
@@ -63,6 +67,7 @@ where
                 Err(reason) => return context.fail(FailureKind::Processing, reason),
             },
         };
-        context.send_typed(target, (&*self.key_serde, &*self.value_serde), &record, None)
+        let serdes = (&*self.key_serde, &*self.value_serde);
+        context.send_typed(target, serdes, &record, self.partitioner.as_ref())
     }
 }

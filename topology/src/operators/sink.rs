@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::context::{Context, SinkTarget, Step};
 use crate::graph::node::NodeFactory;
+use crate::partitioner::PartitionerRef;
 use crate::processor::{AnyReceiver, Receiver};
 use crate::record::Record;
 use crate::serdes::SerdeRef;
@@ -14,37 +15,16 @@ struct Sink<K, V> {
     target: SinkTarget,
     key_serde: SerdeRef<K>,
     value_serde: SerdeRef<V>,
-    /// Which partition a value goes to, where its key does not decide that.
-    partition_of: Option<fn(&V) -> u32>,
+    partitioner: Option<PartitionerRef<K, V>>,
 }
 
-/// Builds a sink for that topic, where the values say which partition they go to.
-pub(crate) fn partitioned<K: 'static, V: 'static>(
-    node: NodeId,
-    topic: TopicRef,
-    key_serde: SerdeRef<K>,
-    value_serde: SerdeRef<V>,
-    partition_of: fn(&V) -> u32,
-) -> NodeFactory {
-    build(node, topic, key_serde, value_serde, Some(partition_of))
-}
-
-/// Builds a sink for that topic.
+/// Builds a sink for that topic, which writes where the partitioner says, if there is one.
 pub(crate) fn factory<K: 'static, V: 'static>(
     node: NodeId,
     topic: TopicRef,
     key_serde: SerdeRef<K>,
     value_serde: SerdeRef<V>,
-) -> NodeFactory {
-    build(node, topic, key_serde, value_serde, None)
-}
-
-fn build<K: 'static, V: 'static>(
-    node: NodeId,
-    topic: TopicRef,
-    key_serde: SerdeRef<K>,
-    value_serde: SerdeRef<V>,
-    partition_of: Option<fn(&V) -> u32>,
+    partitioner: Option<PartitionerRef<K, V>>,
 ) -> NodeFactory {
     Arc::new(move |parts| {
         AnyReceiver::new(Sink {
@@ -52,7 +32,7 @@ fn build<K: 'static, V: 'static>(
             target: SinkTarget { topic: parts.topic(&topic), writer: topic.internal },
             key_serde: Arc::clone(&key_serde),
             value_serde: Arc::clone(&value_serde),
-            partition_of,
+            partitioner: partitioner.clone(),
         })
     })
 }
@@ -60,8 +40,7 @@ fn build<K: 'static, V: 'static>(
 impl<K: 'static, V: 'static> Receiver<K, V> for Sink<K, V> {
     fn receive(&mut self, record: Record<K, V>, context: &mut Context) -> Step {
         context.enter(self.node);
-        let partition = self.partition_of.map(|partition_of| partition_of(&record.value));
         let serdes = (&*self.key_serde, &*self.value_serde);
-        context.send_typed(&self.target, serdes, &record, partition)
+        context.send_typed(&self.target, serdes, &record, self.partitioner.as_ref())
     }
 }
