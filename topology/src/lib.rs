@@ -57,6 +57,7 @@ pub use error::{BoxError, BuildError, Error, RecordPosition, Result};
 pub use error_handler::{ErrorHandler, ErrorResponse, FailedRecord, FailureKind, RETRIES_MAX};
 pub use graph::plan::Topology;
 pub use metrics::{DropReason, MetricsSnapshot};
+pub use operators::dropped::DroppedRecord;
 pub use partitioner::StreamPartitioner;
 pub use processing::context::{Processor, ProcessorContext};
 pub use processing::fixed_key::{FixedKeyProcessor, FixedKeyProcessorContext};

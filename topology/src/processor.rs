@@ -38,6 +38,14 @@ pub(crate) struct Outputs<K, V> {
     last: Option<Box<dyn Receiver<K, V>>>,
 }
 
+impl<K: 'static, V: 'static> Outputs<K, V> {
+    fn of(children: Vec<AnyReceiver>) -> Self {
+        let mut others: Vec<_> = children.into_iter().map(AnyReceiver::typed).collect();
+        let last = others.pop();
+        Self { others, last }
+    }
+}
+
 impl<K: Clone, V: Clone> Outputs<K, V> {
     /// Sends a record to each child in order; the last one takes it, the others get clones.
     #[inline]
@@ -172,6 +180,8 @@ pub(crate) struct TaskParts {
     pub(crate) children: Vec<AnyReceiver>,
     /// Their names.
     pub(crate) child_names: Vec<String>,
+    /// The children that take its side output.
+    pub(crate) side: Vec<AnyReceiver>,
     /// The processors of the application, as far as the task is built.
     pub(crate) processors: Vec<Rc<RefCell<dyn TaskProcessor>>>,
     pub(crate) punctuations: Rc<RefCell<Punctuations>>,
@@ -191,6 +201,7 @@ impl TaskParts {
             topics,
             children: Vec::new(),
             child_names: Vec::new(),
+            side: Vec::new(),
             processors: Vec::new(),
             punctuations: Rc::default(),
             time: RecordTime::new(),
@@ -210,10 +221,13 @@ impl TaskParts {
 
     /// The children, by their types.
     pub(crate) fn outputs<K: 'static, V: 'static>(&mut self) -> Outputs<K, V> {
-        let mut others: Vec<_> =
-            std::mem::take(&mut self.children).into_iter().map(AnyReceiver::typed).collect();
-        let last = others.pop();
-        Outputs { others, last }
+        Outputs::of(std::mem::take(&mut self.children))
+    }
+
+    /// The children that take the side output, if there are any.
+    pub(crate) fn side_outputs<K: 'static, V: 'static>(&mut self) -> Option<Outputs<K, V>> {
+        let side = std::mem::take(&mut self.side);
+        (!side.is_empty()).then(|| Outputs::of(side))
     }
 
     /// Each child by itself, in the order of their edges, for a node that chooses among them.

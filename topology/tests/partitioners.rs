@@ -1,6 +1,6 @@
 //! Partitioners of the application's own: one partition, several, none, and those of internal
 //! topics. Through the test driver.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of a test")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::ptr_arg, reason = "helpers of a test")]
 
 use headwater_log_store::{
     ConsumerConfig, NewTopic, Offset, PartitionId, TopicName, TopicPartition, partition_for_key,

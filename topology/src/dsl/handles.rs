@@ -8,6 +8,7 @@ use std::rc::Rc;
 use crate::dsl::options::Grouped;
 use crate::dsl::scope::Scope;
 use crate::dsl::table_node::TableNode;
+use crate::operators::dropped::DroppedRecord;
 use crate::operators::window_aggregate::AlignedWindows;
 use crate::types::NodeId;
 use crate::window::emit_strategy::EmitStrategy;
@@ -70,6 +71,9 @@ impl<K, V> fmt::Debug for KGroupedStream<K, V> {
     }
 }
 
+/// What an application does with the records that an aggregation drops.
+pub(crate) type DroppedConsumer<K, V> = Rc<dyn Fn(KStream<K, DroppedRecord<V>>)>;
+
 /// A stream grouped by key and window: tumbling, hopping, unlimited or sliding.
 ///
 /// Null keys are dropped and counted; null values are aggregated, but for sliding windows, which
@@ -79,6 +83,7 @@ pub struct TimeWindowedKStream<K, V> {
     pub(crate) grouped: KGroupedStream<K, V>,
     pub(crate) windows: TimeWindowKind,
     pub(crate) emit: EmitStrategy,
+    pub(crate) dropped: Option<DroppedConsumer<K, V>>,
 }
 
 impl<K, V> fmt::Debug for TimeWindowedKStream<K, V> {
@@ -105,6 +110,7 @@ pub struct SessionWindowedKStream<K, V> {
     pub(crate) grouped: KGroupedStream<K, V>,
     pub(crate) windows: SessionWindows,
     pub(crate) emit: EmitStrategy,
+    pub(crate) dropped: Option<DroppedConsumer<K, V>>,
 }
 
 impl<K, V> fmt::Debug for SessionWindowedKStream<K, V> {

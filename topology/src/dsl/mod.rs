@@ -9,6 +9,7 @@ pub(crate) mod repartition;
 pub(crate) mod table_node;
 pub(crate) mod handles;
 pub(crate) mod cogroup_handles;
+pub(crate) mod dropped;
 pub(crate) mod windows;
 pub(crate) mod table;
 pub(crate) mod table_join;

@@ -134,6 +134,11 @@ impl Scope {
         self.0.borrow().history_ms(store)
     }
 
+    /// The node takes the side output of its parent.
+    pub(crate) fn set_side(&self, node: NodeId) {
+        self.0.borrow_mut().set_side(node);
+    }
+
     /// The source reads a global table.
     pub(crate) fn set_global(&self, source: NodeId) {
         self.0.borrow_mut().set_global(source);

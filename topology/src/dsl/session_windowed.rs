@@ -3,6 +3,7 @@
 use std::hash::Hash;
 use std::sync::Arc;
 
+use crate::dsl::dropped::add_side_output;
 use crate::dsl::handles::{KTable, SessionWindowedKStream};
 use crate::dsl::materialize::definition;
 use crate::dsl::options::Materialized;
@@ -125,6 +126,7 @@ where
         let store = store_definition(store_options, materialized, key_serde);
         let node = scope.add_stateful(name, parent, store, factory);
         scope.set_closing(node, shape.closing);
+        add_side_output(scope, node, self.dropped.as_ref());
         KTable::new(scope.clone(), node, table)
     }
 }

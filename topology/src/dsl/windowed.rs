@@ -4,6 +4,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::dsl::dropped::add_side_output;
 use crate::dsl::handles::{KTable, TimeWindowKind, TimeWindowedKStream};
 use crate::dsl::materialize::definition;
 use crate::dsl::options::Materialized;
@@ -116,6 +117,7 @@ where
         let store = store_definition(self.windows, store_options, materialized, key_serde);
         let node = scope.add_stateful(name, parent, store, factory);
         scope.set_closing(node, shape.closing);
+        add_side_output(scope, node, self.dropped.as_ref());
         KTable::new(scope.clone(), node, table)
     }
 }

@@ -46,7 +46,7 @@ impl Windows for TimeWindows {
 
     fn window<K, V>(self, grouped: KGroupedStream<K, V>) -> TimeWindowedKStream<K, V> {
         let windows = TimeWindowKind::Aligned(AlignedWindows::Time(self));
-        TimeWindowedKStream { grouped, windows, emit: EmitStrategy::default() }
+        TimeWindowedKStream { grouped, windows, emit: EmitStrategy::default(), dropped: None }
     }
 
     type WindowedCogroup<K, A> = TimeWindowedCogroupedKStream<K, A>;
@@ -67,7 +67,7 @@ impl Windows for UnlimitedWindows {
 
     fn window<K, V>(self, grouped: KGroupedStream<K, V>) -> TimeWindowedKStream<K, V> {
         let windows = TimeWindowKind::Aligned(AlignedWindows::Unlimited(self));
-        TimeWindowedKStream { grouped, windows, emit: EmitStrategy::default() }
+        TimeWindowedKStream { grouped, windows, emit: EmitStrategy::default(), dropped: None }
     }
 
     type WindowedCogroup<K, A> = TimeWindowedCogroupedKStream<K, A>;
@@ -88,7 +88,7 @@ impl Windows for SlidingWindows {
 
     fn window<K, V>(self, grouped: KGroupedStream<K, V>) -> TimeWindowedKStream<K, V> {
         let (windows, emit) = (TimeWindowKind::Sliding(self), EmitStrategy::default());
-        TimeWindowedKStream { grouped, windows, emit }
+        TimeWindowedKStream { grouped, windows, emit, dropped: None }
     }
 
     type WindowedCogroup<K, A> = TimeWindowedCogroupedKStream<K, A>;
@@ -105,7 +105,12 @@ impl Windows for SessionWindows {
     type WindowedStream<K, V> = SessionWindowedKStream<K, V>;
 
     fn window<K, V>(self, grouped: KGroupedStream<K, V>) -> SessionWindowedKStream<K, V> {
-        SessionWindowedKStream { grouped, windows: self, emit: EmitStrategy::default() }
+        SessionWindowedKStream {
+            grouped,
+            windows: self,
+            emit: EmitStrategy::default(),
+            dropped: None,
+        }
     }
 
     type WindowedCogroup<K, A> = SessionWindowedCogroupedKStream<K, A>;

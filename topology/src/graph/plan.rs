@@ -36,6 +36,8 @@ pub(crate) struct Graph {
     pub(crate) caching_enabled: bool,
     /// The sources of global tables.
     globals: BTreeSet<NodeId>,
+    /// The nodes that take the side output of their parent.
+    sides: BTreeSet<NodeId>,
     /// The topics that lead back to a sub-topology before the one that writes them.
     feedback: BTreeSet<TopicRef>,
 }
@@ -52,6 +54,16 @@ impl Graph {
     /// Whether a sub-topology is a global table: it has no tasks, and its store is that of all.
     pub(crate) fn is_global(&self, index: usize) -> bool {
         self.subtopology(index).any(|(id, _)| self.globals.contains(&id))
+    }
+
+    /// The children of a node that take what it is for.
+    pub(crate) fn main_children(&self, id: NodeId) -> impl Iterator<Item = NodeId> {
+        self.node(id).children.iter().copied().filter(|child| !self.sides.contains(child))
+    }
+
+    /// The children of a node that take its side output.
+    pub(crate) fn side_children(&self, id: NodeId) -> impl Iterator<Item = NodeId> {
+        self.node(id).children.iter().copied().filter(|child| self.sides.contains(child))
     }
 
     /// The nodes of one sub-topology.
@@ -131,6 +143,7 @@ pub(crate) struct GraphBuilder {
     caching_enabled: bool,
     pub(crate) repartitions: Repartitions,
     globals: BTreeSet<NodeId>,
+    sides: BTreeSet<NodeId>,
     feedback: BTreeSet<TopicRef>,
     /// The application's own processors that have a generated name.
     own_processors: BTreeSet<NodeId>,
@@ -241,6 +254,11 @@ impl GraphBuilder {
         self.feedback.insert(topic);
     }
 
+    /// The node takes the side output of its parent.
+    pub(crate) fn set_side(&mut self, id: NodeId) {
+        self.sides.insert(id);
+    }
+
     /// The source reads a global table.
     pub(crate) fn set_global(&mut self, source: NodeId) {
         self.globals.insert(source);
@@ -303,6 +321,7 @@ impl GraphBuilder {
                 kafka_compat: self.kafka_compat,
                 caching_enabled: self.caching_enabled,
                 globals: self.globals.clone(),
+                sides: self.sides.clone(),
                 feedback: self.feedback.clone(),
             }),
         })

@@ -25,6 +25,7 @@ pub(crate) mod stream_table_join;
 pub(crate) mod join_with_grace;
 pub(crate) mod aggregator;
 pub(crate) mod emit_final;
+pub(crate) mod dropped;
 pub(crate) mod aggregate;
 pub(crate) mod window_aggregate;
 pub(crate) mod session_aggregate;

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::hash::Hash;
-use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use crate::graph::node::NodeFactory;
 use crate::metrics::DropReason;
 use crate::operators::aggregate::AggregateOptions;
 use crate::operators::aggregator::Aggregator;
+use crate::operators::dropped::{DroppedOutput, Lateness};
 use crate::operators::emit_final::EmitFinal;
 use crate::operators::table_outputs::{Sender, TableOutputs};
 use crate::operators::window_aggregate::Windowing;
@@ -24,7 +24,7 @@ use crate::store::slots::Session;
 use crate::store::table::ValueAndTimestamp;
 use crate::window::emit_strategy::EmitStrategy;
 use crate::window::session_windows::SessionWindows;
-use crate::window::windowed::{SessionWindow, Windowed};
+use crate::window::windowed::{SessionWindow, Window, Windowed};
 
 /// Makes one aggregate of two, that of the later session second.
 pub(crate) trait Merger<K, A>:
@@ -44,7 +44,7 @@ struct SessionAggregate<K, V, A, F, M> {
     store: Rc<RefCell<SessionStore<K, A>>>,
     emit_final: EmitFinal,
     outputs: TableOutputs<Windowed<K, SessionWindow>, A>,
-    input: PhantomData<fn(V)>,
+    dropped: DroppedOutput<K, V>,
 }
 
 /// Builds an aggregation of sessions. Null keys are dropped, null values are not; records of
@@ -57,7 +57,7 @@ pub(crate) fn factory<K, V, A, F, M>(
 ) -> NodeFactory
 where
     K: Hash + Eq + Clone + 'static,
-    V: 'static,
+    V: Clone + 'static,
     A: Clone + 'static,
     F: Aggregator<K, V, A>,
     M: Merger<K, A>,
@@ -88,7 +88,7 @@ where
             windowing,
             functions: Arc::clone(&functions),
             emit_final: EmitFinal::default(),
-            input: PhantomData,
+            dropped: DroppedOutput::new(parts),
         })
     })
 }
@@ -96,7 +96,7 @@ where
 impl<K, V, A, F, M> Receiver<K, V> for SessionAggregate<K, V, A, F, M>
 where
     K: Hash + Eq + Clone + 'static,
-    V: 'static,
+    V: Clone + 'static,
     A: Clone + 'static,
     F: Aggregator<K, V, A>,
     M: Merger<K, A>,
@@ -104,8 +104,7 @@ where
     fn receive(&mut self, record: Record<K, V>, context: &mut Context) -> Step {
         context.enter(self.options.node);
         if self.options.key_serde.is_null(&record.key) {
-            context.drop_record(DropReason::NullKey);
-            return Ok(());
+            return self.dropped.drop_null(&record, DropReason::NullKey, context);
         }
         let Record { key, value, timestamp, headers } = record;
         let Windowing { windows, operator, .. } = self.windowing;
@@ -123,7 +122,11 @@ where
             merged.end_ms = merged.end_ms.max(session.end_ms);
         }
         if merged.end_ms < close_ms {
-            context.drop_record(DropReason::Late);
+            let window = Window { start_ms: merged.start_ms, end_ms: merged.end_ms };
+            let lateness = Lateness { window, stream_time_ms: observed_ms };
+            let record = || (&key, &value, timestamp, &headers);
+            self.dropped.drop_late(lateness, record, context)?;
+            context.enter(self.options.node);
         } else {
             if merged != new {
                 for (session, row) in sessions {

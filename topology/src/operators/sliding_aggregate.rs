@@ -6,7 +6,6 @@
 
 use std::cell::RefCell;
 use std::hash::Hash;
-use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -18,6 +17,7 @@ use crate::graph::node::NodeFactory;
 use crate::metrics::DropReason;
 use crate::operators::aggregate::AggregateOptions;
 use crate::operators::aggregator::Aggregator;
+use crate::operators::dropped::{DroppedOutput, Lateness};
 use crate::operators::emit_final::EmitFinal;
 use crate::operators::table_outputs::{Sender, TableOutputs};
 use crate::operators::window_aggregate::Windowing;
@@ -40,7 +40,7 @@ struct SlidingAggregate<K, V, A, F> {
     store: Rc<RefCell<SlidingStore<K, A>>>,
     emit_final: EmitFinal,
     outputs: TableOutputs<Windowed<K>, A>,
-    input: PhantomData<fn(V)>,
+    dropped: DroppedOutput<K, V>,
 }
 
 /// Builds an aggregation of sliding windows. Null keys and null values are dropped; so are records
@@ -74,7 +74,7 @@ where
             windowing,
             aggregator: Arc::clone(&aggregator),
             emit_final: EmitFinal::default(),
-            input: PhantomData,
+            dropped: DroppedOutput::new(parts),
         })
     })
 }
@@ -89,20 +89,17 @@ where
     fn receive(&mut self, record: Record<K, V>, context: &mut Context) -> Step {
         context.enter(self.options.node);
         if self.options.key_serde.is_null(&record.key) {
-            context.drop_record(DropReason::NullKey);
-            return Ok(());
+            return self.dropped.drop_null(&record, DropReason::NullKey, context);
         }
         if self.options.value_serde.is_null(&record.value) {
-            context.drop_record(DropReason::NullValue);
-            return Ok(());
+            return self.dropped.drop_null(&record, DropReason::NullValue, context);
         }
         let Windowing { windows, operator, .. } = self.windowing;
         let observed_ms = self.store.borrow_mut().observe(operator, record.timestamp);
         let close_ms = observed_ms.saturating_sub(windows.grace_ms());
         let (time_ms, difference_ms) = (record.timestamp.as_millis(), windows.time_difference_ms());
         if time_ms.saturating_add(difference_ms) < close_ms {
-            context.drop_record(DropReason::Late);
-            return Ok(());
+            return self.drop_late(time_ms.saturating_sub(difference_ms), &record, context);
         }
         if time_ms < difference_ms {
             // As in Kafka Streams, such a record does not make closed windows be looked for.
@@ -294,8 +291,7 @@ where
     ) -> Step {
         context.enter(self.options.node);
         if start_ms + self.difference_ms() < close_ms {
-            context.drop_record(DropReason::Late);
-            return Ok(());
+            return self.drop_late(start_ms, record, context);
         }
         let (old, timestamp) = match row {
             Some(row) => (Some(row.value), record.timestamp.max(row.timestamp)),
@@ -313,6 +309,15 @@ where
         let key = windowed(record.key.clone(), start_ms, self.difference_ms());
         let headers = record.headers.clone();
         self.forward(record.timestamp, Record { key, value, timestamp, headers }, context)
+    }
+
+    /// A record is late for the window that starts then.
+    fn drop_late(&mut self, start_ms: i64, record: &Record<K, V>, context: &mut Context) -> Step {
+        let stream_time_ms = self.store.borrow().observed_ms(self.windowing.operator);
+        let window = Window { start_ms, end_ms: start_ms.saturating_add(self.difference_ms()) };
+        let lateness = Lateness { window, stream_time_ms: stream_time_ms.unwrap_or(window.end_ms) };
+        let Record { key, value, timestamp, headers } = record;
+        self.dropped.drop_late(lateness, || (key, value, *timestamp, headers), context)
     }
 
     fn forward(

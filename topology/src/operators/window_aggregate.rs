@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::hash::Hash;
-use std::marker::PhantomData;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use crate::graph::node::NodeFactory;
 use crate::metrics::DropReason;
 use crate::operators::aggregate::AggregateOptions;
 use crate::operators::aggregator::Aggregator;
+use crate::operators::dropped::{DroppedOutput, Lateness};
 use crate::operators::emit_final::EmitFinal;
 use crate::operators::table_outputs::{Sender, TableOutputs};
 use crate::processor::{AnyReceiver, Receiver};
@@ -72,7 +72,7 @@ struct WindowAggregate<K, V, A, F> {
     store: Rc<RefCell<WindowStore<K, A>>>,
     emit_final: EmitFinal,
     outputs: TableOutputs<Windowed<K>, A>,
-    input: PhantomData<fn(V)>,
+    dropped: DroppedOutput<K, V>,
 }
 
 /// Builds a windowed aggregation. Null keys are dropped, null values are not; records of windows
@@ -109,7 +109,7 @@ where
             windowing,
             aggregator: Arc::clone(&aggregator),
             emit_final: EmitFinal::default(),
-            input: PhantomData,
+            dropped: DroppedOutput::new(parts),
         })
     })
 }
@@ -124,8 +124,7 @@ where
     fn receive(&mut self, record: Record<K, V>, context: &mut Context) -> Step {
         context.enter(self.options.node);
         if self.options.key_serde.is_null(&record.key) {
-            context.drop_record(DropReason::NullKey);
-            return Ok(());
+            return self.dropped.drop_null(&record, DropReason::NullKey, context);
         }
         let Record { key, value, timestamp, headers } = record;
         let Windowing { windows, operator, .. } = self.windowing;
@@ -136,7 +135,12 @@ where
         let mut pair = Some((key, value));
         while let Some(window) = matching.next() {
             if window.end_ms <= close_ms {
-                context.drop_record(DropReason::Late);
+                if let Some((key, value)) = &pair {
+                    let lateness = Lateness { window, stream_time_ms: observed_ms };
+                    let record = || (key, value, timestamp, &headers);
+                    self.dropped.drop_late(lateness, record, context)?;
+                    context.enter(self.options.node);
+                }
                 continue;
             }
             let taken = if matching.peek().is_some() { pair.clone() } else { pair.take() };

@@ -175,12 +175,12 @@ struct Wiring<'a> {
 
 impl Wiring<'_> {
     fn children(&mut self, node: NodeId) -> Vec<AnyReceiver> {
-        self.graph.node(node).children.iter().map(|child| self.receiver(*child)).collect()
+        self.graph.main_children(node).map(|child| self.receiver(child)).collect()
     }
 
     fn child_names(&self, node: NodeId) -> Vec<String> {
-        let children = self.graph.node(node).children.iter();
-        children.map(|child| self.graph.node(*child).name.clone()).collect()
+        let children = self.graph.main_children(node);
+        children.map(|child| self.graph.node(child).name.clone()).collect()
     }
 
     fn receiver(&mut self, node: NodeId) -> AnyReceiver {
@@ -189,8 +189,9 @@ impl Wiring<'_> {
             self.shared.insert(node, other);
             return one;
         }
+        let side = self.graph.side_children(node).map(|child| self.receiver(child)).collect();
         let children = self.children(node);
-        self.parts.children = children;
+        (self.parts.children, self.parts.side) = (children, side);
         self.parts.child_names = self.child_names(node);
         let receiver = match &self.graph.node(node).kind {
             NodeKind::Processor { factory, .. }
