@@ -5,14 +5,15 @@ use headwater_topology::{StreamsBuilder, Topology, TopologyConfig};
 use crate::built::{Built, KeyText, Results};
 use crate::case::{Case, Op};
 use crate::error::OracleError;
-use crate::{grouped, joins, streams, tables};
+use crate::{grouped, joins, processors, streams, tables};
 
 /// The topology of a case.
 ///
 /// # Errors
 /// `Operator` for what is not well formed, `Build` for what cannot be.
 pub fn build(case: &Case, kafka_compat: bool) -> Result<Topology, OracleError> {
-    let builder = StreamsBuilder::with_config(TopologyConfig::new().kafka_compat(kafka_compat));
+    let config = TopologyConfig::new().kafka_compat(kafka_compat);
+    let builder = StreamsBuilder::with_config(config.caching_enabled(case.settings.cache));
     let mut results = Results::new();
     for op in &case.operators {
         if let Some(built) = add(&builder, op, &mut results)? {
@@ -36,6 +37,9 @@ fn add(
     }
     let input = op.input(results)?.clone();
     match input {
+        Built::Stream(stream) if op.op.starts_with("process") => {
+            processors::process(builder, &stream, op).map(Built::Stream).map(Some)
+        }
         Built::Stream(stream) => of_stream(&stream, op, results),
         Built::TimeStream(stream) => of_windowed(&stream, op, Built::TimeStream),
         Built::SessionStream(stream) => of_windowed(&stream, op, Built::SessionStream),

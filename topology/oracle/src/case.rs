@@ -84,6 +84,9 @@ pub struct Config {
     /// `max.task.idle.ms`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_ms: Option<i64>,
+    /// Whether the record cache is on, with its default size.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cache: bool,
     /// How long deferred results wait for each other, by wall clock; 0 by default, as in Kafka
     /// Streams' test driver.
     #[serde(default, skip_serializing_if = "Option::is_none")]

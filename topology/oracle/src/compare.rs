@@ -4,18 +4,19 @@ use std::collections::BTreeSet;
 
 use crate::case::{Case, Expected, Key, Outcome};
 use crate::origin::changes_keys;
+use crate::processors::PUNCTUATIONS;
 
 /// The first difference of two outcomes in the records of one topic, as a sentence; descriptions
 /// and the texts of errors are not compared.
 #[must_use]
 pub fn difference(expected: &Outcome, found: &Outcome) -> Option<String> {
-    let topics = |outcome: &Outcome| {
-        outcome.expected.iter().filter_map(|record| record.topic.clone()).collect::<BTreeSet<_>>()
+    let topics = |outcome: &Outcome| -> BTreeSet<String> {
+        outcome.expected.iter().map(|record| topic_of(record).to_owned()).collect()
     };
     for topic in topics(expected).union(&topics(found)) {
         let of_topic = |outcome: &Outcome| {
             let records = outcome.expected.iter();
-            records.filter(|record| record.topic.as_ref() == Some(topic)).map(line).collect()
+            records.filter(|record| topic_of(record) == topic).map(line).collect()
         };
         let (expected, found): (Vec<String>, Vec<String>) = (of_topic(expected), of_topic(found));
         let length = expected.len().max(found.len());
@@ -33,7 +34,18 @@ pub fn difference(expected: &Outcome, found: &Outcome) -> Option<String> {
         .then(|| format!("expected the error {:?}, found {:?}", expected.error, found.error))
 }
 
+/// The topic of a record; calls of punctuators are compared as records of a topic of their own.
+fn topic_of(record: &Expected) -> &str {
+    match record.punctuated_at {
+        Some(_) => PUNCTUATIONS,
+        None => record.topic.as_deref().unwrap_or_default(),
+    }
+}
+
 fn line(record: &Expected) -> String {
+    if let Some(at) = record.punctuated_at {
+        return format!("(at, {at}, {at}) after input {}", record.after_input);
+    }
     let text = |key: &Option<Key>| key.as_ref().map_or_else(|| "~".to_owned(), Key::text);
     let headers: String = record
         .headers

@@ -3,7 +3,7 @@
 
 use fastrand::Rng;
 
-use crate::case::{Case, Op, WindowSpec};
+use crate::case::{Case, Config, Op, WindowSpec};
 use crate::origin::are_ordered;
 use crate::random_inputs::random_inputs;
 
@@ -60,7 +60,8 @@ pub fn random_case(seed: u64) -> Case {
     generator.add_sinks();
     let Generator { mut rng, ops, .. } = generator;
     let inputs = random_inputs(&mut rng, &ops);
-    Case { name: format!("seed {seed}"), operators: ops, inputs, ..Case::default() }
+    let settings = Config { cache: rng.u8(0..5) == 0, ..Config::default() };
+    Case { name: format!("seed {seed}"), settings, operators: ops, inputs, ..Case::default() }
 }
 
 impl Generator {
@@ -147,7 +148,7 @@ impl Generator {
         let Some(from) = self.stream() else { return };
         let (function, key) = (self.choice(&MAPPERS), self.choice(&KEYS));
         let op = |op: &str| Op { op: op.to_owned(), from: Some(from.clone()), ..Op::default() };
-        let op = match self.rng.u8(0..11) {
+        let op = match self.rng.u8(0..14) {
             0 => Op { function: self.choice(&PREDICATES), ..op("filter") },
             1 => Op { function: self.choice(&PREDICATES), ..op("filterNot") },
             2 => Op { function, ..op("mapValues") },
@@ -166,6 +167,18 @@ impl Generator {
             }
             8 => Op { name: self.name("rp"), ..op("repartition") },
             9 => return self.split(&from),
+            10 => {
+                Op { function: self.choice(&["later:3", "header:p=1", "twice"]), ..op("process") }
+            }
+            11 => {
+                let store = self.store();
+                match self.rng.u8(0..3) {
+                    0 => Op { function: Some("tally".to_owned()), store, ..op("process") },
+                    1 => Op { function: Some("tally".to_owned()), store, ..op("processValues") },
+                    _ => Op { function: Some("sweep:10".to_owned()), store, ..op("process") },
+                }
+            }
+            12 => Op { function: Some("keep:!".to_owned()), ..op("processValues") },
             _ => {
                 let op = Op { store: self.store(), ..op("toTable") };
                 self.add(op, Kind::Table { versioned: false });

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use headwater_log_store::Timestamp;
 use headwater_topology::{
     CogroupedKStream, EmitStrategy, Grouped, KGroupedStream, KStream, KTable, SessionWindows,
     SlidingWindows, TimeWindowedKStream, TimeWindows, UnlimitedWindows, Windowed,
@@ -33,8 +34,7 @@ fn shape(op: &Op, window: &WindowSpec) -> Result<Shape, OracleError> {
         }
         "unlimited" => {
             let start = i64::try_from(window.size).unwrap_or(i64::MAX);
-            let start = headwater_topology::TestRecord::<(), ()>::new((), (), start).timestamp;
-            Shape::Unlimited(UnlimitedWindows::of().start_on(start))
+            Shape::Unlimited(UnlimitedWindows::of().start_on(Timestamp::from_millis(start)))
         }
         "sliding" => Shape::Sliding(SlidingWindows::of_time_difference_and_grace(size, grace)),
         "session" => Shape::Session(SessionWindows::of_inactivity_gap_and_grace(size, grace)),

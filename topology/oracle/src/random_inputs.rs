@@ -17,6 +17,10 @@ pub(crate) fn random_inputs(rng: &mut Rng, ops: &[Op]) -> Vec<Input> {
 }
 
 fn input(rng: &mut Rng, i: usize, topics: &[&String], time: &mut i64) -> Input {
+    if rng.u8(0..15) == 0 {
+        let advance_wall_clock_ms = Some(rng.u64(1..25));
+        return Input { i, advance_wall_clock_ms, ..Input::default() };
+    }
     *time += match rng.u8(0..20) {
         0 => rng.i64(20..80),
         1..=5 => 0,

@@ -189,6 +189,9 @@ final class Builder {
                         },
                         produced(op));
                 return null;
+            case "process":
+            case "processValues":
+                return Processors.process(op, builder, stream);
             case "aggregate":
                 return Aggregations.of(op, stream);
             case "cogroup":
