@@ -285,6 +285,7 @@ impl Generator {
             kind: self.choice(&["inner", "left", "outer"]),
             function: self.choice(&JOINERS),
             store: self.store(),
+            name: if self.rng.bool() { self.name("jn") } else { None },
             before: Some(before),
             after,
             grace: self.rng.bool().then(|| self.one_of(&[1, 5, 30])),
