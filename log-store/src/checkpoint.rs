@@ -269,16 +269,11 @@ impl CheckpointFiles {
     }
 
     /// Makes durable what is in both files: what a killed writer left may be in the page cache only.
-    /// It is written once more, since after a sync that failed the next one would say that all is
-    /// well.
     pub(crate) fn sync(&self) -> Result<()> {
         for slot in &self.slots {
             let Some(file) = &slot.file else { continue };
-            if let Some(checkpoint) = slot.read()? {
-                let bytes = checkpoint.encode();
-                file.write(0, &bytes).map_err(|e| Error::io("write", &slot.path, e))?;
-            }
-            file.sync().map_err(|e| Error::io("sync", &slot.path, e))?;
+            let settled = file.size().and_then(|len| file.settle(0, len));
+            settled.map_err(|e| Error::io("sync", &slot.path, e))?;
         }
         Ok(())
     }

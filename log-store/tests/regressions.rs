@@ -1190,6 +1190,62 @@ fn what_a_failed_sync_left_in_the_page_cache_only_is_written_again() {
     assert!(failed > 1, "no sync failed");
 }
 
+/// A write to space that was only reserved had failed. As ext4 does, the system took that space for
+/// written from then on, and the disk did not: what the next process wrote there, to the journal or to
+/// a segment, was acknowledged and synced, and zeros after a power cut.
+#[test]
+fn where_a_write_has_failed_later_ones_are_kept() {
+    let open = |storage: &SimulatedStorage, durability| {
+        LogStore::builder("store")
+            .storage(Arc::new(storage.clone()))
+            .durability(durability)
+            // Half a MiB more than is filled when the journal is made.
+            .journal_bytes(3 << 19)
+            .housekeeping(false)
+            .create(true)
+            .open()
+            .unwrap()
+    };
+    let (t, large) = (tp("t", 0), "x".repeat(120 << 10));
+    let put = |store: &LogStore, n: u64| put(store, &t, &format!("{n:02}{large}"));
+    let numbers = |store: &LogStore| -> Vec<String> {
+        values(store, &t).iter().map(|value| value[..2].to_owned()).collect()
+    };
+    let cut = |storage: &SimulatedStorage| {
+        storage.crash(CrashKind::PowerCut, |n| if n == 5 { 0 } else { n - 1 })
+    };
+    let mut failed = 0;
+    for (durability, skip) in
+        [Durability::Sync, Durability::Os].into_iter().flat_map(|d| (1..30).map(move |n| (d, n)))
+    {
+        let storage = SimulatedStorage::new();
+        let store = open(&storage, durability);
+        store.create_topic(&NewTopic::new("t")).unwrap();
+        (0..8).for_each(|n| assert_eq!(put(&store, n).unwrap(), Offset::new(n)));
+        let at = storage.calls() + skip;
+        let effect = CallEffect { at, from_then_on: false, effect: Effect::FailsToSync };
+        storage.set_effect(Some(effect));
+        let puts = (8..10).try_for_each(|n| put(&store, n).map(drop));
+        failed += u64::from(puts.and_then(|()| store.close()).is_err());
+        drop(store);
+        storage.set_effect(None);
+        let store = open(&storage, durability);
+        // Once around the journal.
+        for n in 10..22 {
+            put(&store, n).unwrap();
+            if durability == Durability::Sync {
+                let found = numbers(&open(&cut(&storage), durability));
+                assert_eq!(found, numbers(&store), "call +{skip}, {n}");
+            }
+        }
+        let expected = numbers(&store);
+        store.close().unwrap();
+        let found = numbers(&open(&cut(&storage), durability));
+        assert_eq!(found, expected, "{durability:?}, call +{skip}");
+    }
+    assert!(failed > 5, "hardly a sync failed: {failed}");
+}
+
 /// Making a store failed at the sync of the journal, and the next attempt took the file as it was
 /// to be seen: after a power cut it was shorter, and the store did not open.
 #[test]

@@ -401,7 +401,7 @@ impl Opening<'_> {
                 }
                 // Durable before the segments have it: if they had more than the journal after a
                 // second stop, that would be taken for a journal that has lost something.
-                journal.write_back(mark.position)?;
+                journal.write_back(&replay)?;
                 recovering.values().try_for_each(Recovering::cut)?;
                 apply(&journal, &replay, &recovering, reserve, report)?;
             }

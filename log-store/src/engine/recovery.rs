@@ -7,7 +7,7 @@ use crate::batch::{BatchHeader, Place};
 use crate::engine::reserve::Reserve;
 use crate::error::{Error, Result};
 use crate::journal::{Journal, JournaledBatch, Replay};
-use crate::segment::{Publication, Scan, Segment, SegmentEnd, scan, write_back};
+use crate::segment::{Publication, Scan, Segment, SegmentEnd, scan};
 use crate::types::{Offset, PartitionId, Timestamp, TopicPartition};
 
 /// What opening a store found and did.
@@ -54,7 +54,7 @@ pub(super) struct Recovering {
 impl Recovering {
     /// Takes the segment back to the recovery point: what follows comes from the journal.
     pub(super) fn cut(&self) -> Result<()> {
-        self.segment.wipe()
+        self.segment.settle(self.segment.end())
     }
 
     /// What lies behind the recovery point.
@@ -69,13 +69,12 @@ impl Recovering {
 
     /// Keeps what whole batches lie behind the recovery point, and cuts off a torn one.
     pub(super) fn keep_whole_batches(&self, written: &Scan) -> Result<()> {
-        let begin = self.segment.end();
-        if written.end != begin {
-            write_back(&self.segment, begin, written.end)?;
+        self.segment.settle(written.end)?;
+        if written.end != self.segment.end() {
             self.segment.extend(written.end);
             self.segment.note_append(self.now);
         }
-        self.segment.wipe()
+        Ok(())
     }
 
     /// Notes what of the bytes behind the recovery point is not there any more.

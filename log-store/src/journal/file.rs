@@ -1,6 +1,7 @@
 //! The journal's file: written from the front, begun again after each checkpoint, replayed after
 //! an unclean stop.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +13,10 @@ use crate::storage::{OpenMode, Storage, StorageFile};
 
 /// How much is written back at a time.
 const WRITE_BACK_BYTES: usize = 1 << 20;
+/// By how much the space grows that has been written at all.
+const FILL_BYTES: u64 = 1 << 20;
+/// How much of such a step tells whether there are entries in it.
+const PROBE_BYTES: u64 = 4096;
 
 /// Where a replay begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,16 +37,19 @@ pub(crate) struct Journal {
     store_id: u128,
     capacity: u64,
     mark: JournalMark,
+    /// Up to where the file has been written at all; none if that was not looked at yet.
+    filled: Option<u64>,
 }
 
 impl Journal {
-    /// Creates the file with all the space that it will ever take.
+    /// Creates the file with all the space that it will ever take, and the first of it filled.
     pub(crate) fn create(storage: &dyn Storage, path: &Path, capacity: u64) -> Result<()> {
         let created = storage.open(path, OpenMode::Create).and_then(|file| {
             // From nothing: of a file that an earlier attempt could not sync, the disk may have less
             // than is to be seen here, and no later sync would say so.
             file.truncate(0)?;
             file.reserve(capacity)?;
+            file.write(0, &zeros(capacity.min(FILL_BYTES)))?;
             file.sync()
         });
         created.map_err(|e| Error::io("create", path, e))
@@ -56,7 +64,7 @@ impl Journal {
     ) -> Result<Self> {
         let file = storage.open(path, OpenMode::Write).map_err(|e| Error::io("open", path, e))?;
         let capacity = file.size().map_err(|e| Error::io("read", path, e))?;
-        Ok(Self { path: path.to_owned(), file, store_id, capacity, mark })
+        Ok(Self { path: path.to_owned(), file, store_id, capacity, mark, filled: None })
     }
 
     /// How long the file is.
@@ -117,11 +125,54 @@ impl Journal {
     /// Writes an entry, which fits, and returns its sequence number. It is not durable yet.
     pub(crate) fn write(&mut self, entry: &mut EntryWriter) -> Result<u64> {
         let JournalMark { position, sequence, durable_sequence } = self.mark;
+        self.fill(position + entry.aligned_len() as u64)?;
         let bytes = entry.finish(self.store_id, sequence, durable_sequence);
         self.file.write(position, bytes).map_err(|e| Error::io("write", &self.path, e))?;
         self.mark.position += bytes.len() as u64;
         self.mark.sequence += 1;
         Ok(sequence)
+    }
+
+    /// Sees to it that the file has been written up to `end`, and that this is durable, before an
+    /// entry goes there. What is only reserved ext4 does not give back after a write that failed,
+    /// however often it is written again: the entries of a later session would be zeros after a
+    /// power cut. Done step by step, since it would make every new store wait.
+    fn fill(&mut self, end: u64) -> Result<()> {
+        let filled = match self.filled {
+            Some(filled) => filled,
+            None => self.find_filled().map_err(|e| Error::io("read", &self.path, e))?,
+        };
+        self.filled = Some(filled);
+        if end <= filled {
+            return Ok(());
+        }
+        let end = end.next_multiple_of(FILL_BYTES).min(self.capacity);
+        // Somebody before may have failed right here.
+        let settled = self.file.settle(filled, end - filled);
+        settled.map_err(|e| Error::io("sync", &self.path, e))?;
+        let zeroed = self.file.write(filled, &zeros(end - filled));
+        zeroed.map_err(|e| Error::io("write", &self.path, e))?;
+        self.file.sync().map_err(|e| Error::io("sync", &self.path, e))?;
+        self.filled = Some(end);
+        Ok(())
+    }
+
+    /// Up to where the file has been written at all, or less: where there is an entry, its step was
+    /// filled, and those before it. The first one always is.
+    fn find_filled(&self) -> io::Result<u64> {
+        let (mut filled, mut end) = (1, self.capacity.div_ceil(FILL_BYTES));
+        while filled < end {
+            let step = filled + (end - filled) / 2;
+            let len = PROBE_BYTES.min(self.capacity - step * FILL_BYTES);
+            let probe = usize::try_from(len).unwrap_or(usize::MAX);
+            let bytes = self.file.read_copy(step * FILL_BYTES, probe)?;
+            if bytes.iter().any(|&byte| byte != 0) {
+                filled = step + 1;
+            } else {
+                end = step;
+            }
+        }
+        Ok((filled * FILL_BYTES).max(self.mark.position).min(self.capacity))
     }
 
     /// What it takes to make the entries durable that are written by now.
@@ -151,15 +202,20 @@ impl Journal {
     /// `LostDurableData` if an entry is damaged that a later one, or the mark, knows as durable.
     pub(crate) fn replay(&mut self) -> Result<Replay> {
         let (mut entries, first) = (Vec::new(), self.mark.sequence);
+        let mut positions = Vec::new();
         while let Some((header, bytes)) = self.entry(self.mark.position)? {
             if header.sequence != self.mark.sequence {
                 break;
             }
+            positions.push(self.mark.position);
             self.mark.position += header.aligned_len() as u64;
             self.mark.sequence += 1;
             self.mark.durable_sequence = self.mark.durable_sequence.max(header.durable_sequence);
             entries.push(bytes);
         }
+        let durable = (self.mark.durable_sequence + 1).saturating_sub(first);
+        let unsure = usize::try_from(durable).ok().and_then(|n| positions.get(n).copied());
+        let unsure_from = unsure.unwrap_or(self.mark.position);
         let torn_bytes = self.torn_entry()?.map_or(0, |header| header.aligned_len() as u64);
         let behind = self.look_behind()?;
         if behind.durable.max(self.mark.durable_sequence) >= self.mark.sequence {
@@ -169,7 +225,7 @@ impl Journal {
         // again, or they would come back behind new ones, or put together with parts of them.
         let lap = self.capacity / ALIGNMENT as u64;
         self.mark.sequence = self.mark.sequence.max(behind.highest + 1) + lap;
-        Ok(Replay { entries, first, torn_bytes })
+        Ok(Replay { entries, first, unsure_from, torn_bytes })
     }
 
     /// The header of the next entry, if that was written in part.
@@ -183,11 +239,11 @@ impl Journal {
         Ok(EntryHeader::parse(&bytes).filter(|header| header.sequence == sequence))
     }
 
-    /// Makes the entries from `begin` up to the mark durable that a replay has found: the page cache
-    /// may have some that the disk does not have. They are written once more, since after a sync
-    /// that failed the next one would say that all is well.
-    pub(crate) fn write_back(&self, begin: u64) -> Result<()> {
-        let mut position = begin;
+    /// Makes the entries durable that a replay has found: the page cache may have some that the disk
+    /// does not have. Those that no later one knows as durable are written once more, since after a
+    /// sync that failed the next one would say that all is well.
+    pub(crate) fn write_back(&self, replay: &Replay) -> Result<()> {
+        let mut position = replay.unsure_from;
         while position < self.mark.position {
             let len = usize::try_from(self.mark.position - position).unwrap_or(usize::MAX);
             let bytes = self.file.read(position, len.min(WRITE_BACK_BYTES));
@@ -239,6 +295,10 @@ impl Journal {
     }
 }
 
+fn zeros(len: u64) -> Vec<u8> {
+    vec![0; usize::try_from(len).expect("no more than an entry, which is in memory, too")]
+}
+
 /// What whole entries say that a replay did not reach.
 #[derive(Clone, Copy, Debug, Default)]
 struct Behind {
@@ -270,6 +330,8 @@ pub(crate) struct Replay {
     entries: Vec<bytes::Bytes>,
     /// The sequence number of the first.
     first: u64,
+    /// Where the first entry begins that no later one knows as durable.
+    unsure_from: u64,
     torn_bytes: u64,
 }
 

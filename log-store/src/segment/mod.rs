@@ -14,5 +14,5 @@ pub(crate) use name::{SegmentFile, SegmentId};
 pub(crate) use offset_index::OffsetIndex;
 pub(crate) use position::SegmentEnd;
 pub(crate) use reader::{ReadLimits, WholeBatch};
-pub(crate) use recovery::{Scan, scan, write_back};
+pub(crate) use recovery::{Scan, scan};
 pub(crate) use state::{Publication, Segment, SegmentSpec};

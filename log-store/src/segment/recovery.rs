@@ -5,9 +5,6 @@ use crate::error::{Error, Result};
 use crate::segment::position::SegmentEnd;
 use crate::segment::state::Segment;
 
-/// How much is written back at a time.
-const WRITE_BACK_BYTES: u32 = 1 << 20;
-
 /// What a scan found behind the point where it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Scan {
@@ -54,19 +51,4 @@ pub(crate) fn scan(segment: &Segment, begin: SegmentEnd, place: &Place) -> Resul
     let torn = read(end.position, rest)?;
     let torn_bytes = torn.iter().rposition(|&byte| byte != 0).map_or(0, |last| last as u64 + 1);
     Ok(Scan { end, torn_bytes })
-}
-
-/// Writes what lies between two places once more, so that the next sync covers it: after a sync
-/// that failed, the page cache has bytes that the disk does not have and that no sync would bring
-/// there.
-pub(crate) fn write_back(segment: &Segment, begin: SegmentEnd, end: SegmentEnd) -> Result<()> {
-    let mut position = begin.position;
-    while position < end.position {
-        let len = (end.position - position).min(WRITE_BACK_BYTES);
-        let bytes = segment.file().read(u64::from(position), len as usize);
-        let bytes = bytes.map_err(|e| Error::io("read", segment.path(), e))?;
-        segment.write(position, &bytes)?;
-        position += len;
-    }
-    Ok(())
 }

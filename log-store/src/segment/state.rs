@@ -271,10 +271,14 @@ impl Segment {
         Ok(())
     }
 
-    /// Fills what lies beyond the published end with zeros and keeps the space, so that a recovery
-    /// needs none: what the journal brings back had its place there before.
-    pub(crate) fn wipe(&self) -> Result<()> {
-        let (begin, len) = (u64::from(self.end().position), self.file_len()?);
+    /// Keeps what lies between the published end and `kept`, and makes it durable; fills what lies
+    /// behind with zeros, but keeps the space, so that a recovery needs none: what the journal
+    /// brings back had its place there before.
+    ///
+    /// A process that had to stop because a sync had failed has left the page cache with what the
+    /// disk does not have, and no later sync would bring it there.
+    pub(crate) fn settle(&self, kept: SegmentEnd) -> Result<()> {
+        let (begin, len) = (u64::from(kept.position), self.file_len()?);
         for position in (begin..len).step_by(WIPE_BYTES) {
             let piece = usize::try_from(len - position).map_or(WIPE_BYTES, |l| l.min(WIPE_BYTES));
             let bytes = self.file.read(position, piece);
@@ -283,10 +287,11 @@ impl Segment {
                 let zeros = vec![0; piece];
                 let wiped = self.file.write(position, &zeros);
                 wiped.map_err(|e| Error::io("write", &self.path, e))?;
-                // The zeros are to be durable before anything is written over them.
-                self.synced.store(NOT_SYNCED, Ordering::Release);
             }
         }
+        let begin = u64::from(self.end().position);
+        let settled = self.file.settle(begin, len.saturating_sub(begin));
+        settled.map_err(|e| Error::io("sync", &self.path, e))?;
         self.file.reserve(len).map_err(|e| Error::io("reserve space in", &self.path, e))
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
+use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::RwLock;
 
-use crate::storage::file::{FileKind, OpenMode, Storage, StorageFile, StorageLock};
+use crate::storage::file::{FileKind, OpenMode, SETTLE_BYTES, Storage, StorageFile, StorageLock};
 use crate::storage::map::{WriteMap, map_read};
 
 /// Writes up to this size go through the mapping; larger ones are as fast by a system call.
@@ -269,6 +270,37 @@ impl StorageFile for DirectoryFile {
             Err(error) => return Err(error.into()),
         }
         self.reserved.store(len, Ordering::Release);
+        Ok(())
+    }
+
+    fn settle(&self, position: u64, len: u64) -> io::Result<()> {
+        // Pages that are mapped stay in the cache.
+        *self.read_map.write() = Bytes::new();
+        *self.write_map.write() = None;
+        // What is on its way gets there first: only what counts as written can be dropped.
+        self.file.sync_data()?;
+        let (step, end) = (SETTLE_BYTES as u64, position + len);
+        let mut begin = position - position % step;
+        let (mut seen, mut on_disk, mut differs) = (Vec::new(), Vec::new(), false);
+        while begin < end {
+            let len = step.min(end - begin);
+            for bytes in [&mut seen, &mut on_disk] {
+                bytes.resize(to_index(len)?, 0);
+                self.file.read_exact_at(bytes, begin)?;
+                // The next look is at the disk. ext4 has to forget that it has given these bytes a
+                // place there: after a write that failed that place still counts as never written.
+                let whole = NonZeroU64::new(step);
+                rustix::fs::fadvise(&self.file, begin, whole, rustix::fs::Advice::DontNeed)?;
+            }
+            if seen != on_disk {
+                self.file.write_all_at(&seen, begin)?;
+                differs = true;
+            }
+            begin += len;
+        }
+        if differs {
+            self.file.sync_data()?;
+        }
         Ok(())
     }
 

@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+/// How much of a file is settled at a time; a multiple of every size of pages.
+pub(super) const SETTLE_BYTES: usize = 1 << 20;
+
 /// How to open a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {
@@ -149,6 +152,26 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     /// # Errors
     /// `StorageFull`, or what the system reports.
     fn reserve(&self, len: u64) -> io::Result<()>;
+
+    /// Makes the bytes from `position` on durable as they are seen here, `len` of them, whatever an
+    /// earlier process could not get to the disk. Of bytes whose sync has failed the system's cache
+    /// says that they are written; with some file systems it even goes on to lose what is written
+    /// over them later. Nobody reads or writes the file meanwhile. Default = all of it is written
+    /// once more, and synced.
+    ///
+    /// # Errors
+    /// What the system reports; also of writes that have failed before.
+    fn settle(&self, position: u64, len: u64) -> io::Result<()> {
+        let end = position + len;
+        let mut position = position;
+        while position < end {
+            let step = usize::try_from(end - position).unwrap_or(usize::MAX).min(SETTLE_BYTES);
+            let bytes = self.read(position, step)?;
+            self.write(position, &bytes)?;
+            position += step as u64;
+        }
+        self.sync()
+    }
 
     /// Cuts the file to `len`. No reader looks at or beyond it.
     ///

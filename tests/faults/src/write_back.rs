@@ -130,6 +130,13 @@ impl Victim<'_> {
         }
         self.wait_out_old_errors(tally)?;
         verify(&self.settings, &self.dir, loss, &mut self.model, tally)?;
+        if !broken && self.rng.bool() {
+            // The next writer works as if nothing had been, in the places where writes have failed,
+            // and then the power fails.
+            let loss = self.work_and_cut_power(tally)?;
+            return verify(&self.settings, &self.dir, loss, &mut self.model, tally)
+                .map(|()| Round::Fine);
+        }
         // What was there is there to stay: nothing of it was in the page cache only.
         self.start_again()?;
         verify(&self.settings, &self.dir, Loss::None, &mut self.model, tally)?;
@@ -138,10 +145,7 @@ impl Victim<'_> {
 
     /// Lets some of a writer's writes fail, and says how many have.
     fn work_and_fail(&mut self, target: Target) -> Result<(Ended, u64)> {
-        let (dir, store) = (self.dir.clone(), self.settings.clone());
-        let from = self.model.from();
-        let args = WriterArgs { dir, seed: self.seed, from, units: u32::MAX, store };
-        let mut writer = Writer::start(this_program(&args.arguments())?)?;
+        let mut writer = self.start_writer()?;
         let mut left = self.rng.u32(0..60);
         let is_acknowledgement =
             |message: &Message| matches!(message, Message::Acknowledged { .. });
@@ -161,6 +165,35 @@ impl Victim<'_> {
             false => writer.kill()?,
         };
         Ok((ended, failed))
+    }
+
+    /// Lets a writer work on a disk that does what it should, and cuts the power.
+    fn work_and_cut_power(&mut self, tally: &mut Tally) -> Result<Loss> {
+        let mut writer = self.start_writer()?;
+        let mut left = self.rng.u32(10..60);
+        let is_acknowledgement =
+            |message: &Message| matches!(message, Message::Acknowledged { .. });
+        writer.listen(Duration::from_secs(60), |message| {
+            left = left.saturating_sub(u32::from(is_acknowledgement(message)));
+            left == 0
+        })?;
+        self.disk.disk.cut_power()?;
+        let ended = writer.kill()?;
+        ended.check_no_panic()?;
+        self.start_again()?;
+        self.model.absorb(&ended.messages, tally)?;
+        tally.count("power cuts after a failure");
+        Ok(match self.settings.acknowledge {
+            Acknowledge::Sync => Loss::None,
+            Acknowledge::Interval | Acknowledge::Os => Loss::SinceOpen,
+        })
+    }
+
+    fn start_writer(&self) -> Result<Writer> {
+        let (dir, store) = (self.dir.clone(), self.settings.clone());
+        let from = self.model.from();
+        let args = WriterArgs { dir, seed: self.seed, from, units: u32::MAX, store };
+        Writer::start(this_program(&args.arguments())?)
     }
 
     /// The writer has stopped at once, and for good.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Component, Path};
 
 /// What a disk writes whole.
@@ -54,6 +55,21 @@ struct Inode {
     bytes: Vec<u8>,
     durable: Vec<u8>,
     pending: Vec<Change>,
+    sectors: Vec<Sector>,
+}
+
+/// What a sector of a file has come to on the disk. Beyond the known ones: unwritten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Sector {
+    /// There is space, but nothing was ever written to it.
+    #[default]
+    Unwritten,
+    /// The first write to it has failed. The system takes it for written, the disk does not: as on
+    /// ext4, whatever goes there reads as zeros after a power cut, however well it is synced, until
+    /// the system has forgotten about it.
+    Stuck,
+    /// Something is there.
+    Written,
 }
 
 #[derive(Clone, Debug)]
@@ -193,23 +209,29 @@ impl Disk {
         self.take_space(inode, len)?;
         let inode = self.inode(inode);
         inode.bytes.resize(len, 0);
+        // The system forgets what it knew of what is cut off.
+        inode.sectors.truncate(len.div_ceil(SECTOR_BYTES));
         inode.pending.push(Change::Length(len));
         Ok(())
     }
 
     pub(super) fn sync(&mut self, inode: usize) {
-        let inode = self.inode(inode);
-        for change in std::mem::take(&mut inode.pending) {
-            match change {
-                Change::Length(len) => inode.durable.resize(len, 0),
-                Change::Write(position, bytes) => put(&mut inode.durable, position, &bytes),
-            }
-        }
+        self.inode(inode).flush(|| true);
     }
 
     /// The disk never gets what was not synced, though readers still see it.
     pub(super) fn fail_sync(&mut self, inode: usize) {
-        self.inode(inode).pending.clear();
+        self.inode(inode).drop_pending();
+    }
+
+    /// Makes durable what readers see there, whatever has failed before.
+    pub(super) fn settle(&mut self, inode: usize, position: usize, len: usize) {
+        let inode = self.inode(inode);
+        inode.flush(|| true);
+        inode.forget_failures(position..position + len);
+        let seen = inode.bytes.get(position..position + len).unwrap_or_default().to_vec();
+        inode.pending.push(Change::Write(position, seen));
+        inode.flush(|| true);
     }
 
     /// Takes the space for a file of that length, or gives it back.
@@ -296,28 +318,80 @@ impl NameChange {
 impl Inode {
     fn lose_power(&mut self, odds: usize, choose: &mut impl FnMut(usize) -> usize) {
         // Out of 4: how likely an unsynced sector is there all the same.
-        let mut survives = || choose(4) < odds;
-        let bytes = &mut self.durable;
-        for change in self.pending.drain(..) {
+        self.flush(|| choose(4) < odds);
+        self.forget_failures(0..self.durable.len());
+        self.bytes.clone_from(&self.durable);
+    }
+
+    /// Brings what was not synced to the disk: of each sector what survives.
+    fn flush(&mut self, mut survives: impl FnMut() -> bool) {
+        for change in std::mem::take(&mut self.pending) {
             match change {
-                Change::Length(len) if survives() => bytes.resize(len, 0),
+                Change::Length(len) if survives() => self.durable.resize(len, 0),
                 Change::Length(_) => {}
                 Change::Write(position, content) => {
-                    let mut at = 0;
-                    while at < content.len() {
-                        let sector_left = SECTOR_BYTES - (position + at) % SECTOR_BYTES;
-                        let len = sector_left.min(content.len() - at);
+                    for (at, part) in sectors_of(position, &content) {
                         if survives() {
-                            let part = content.get(at..at + len).unwrap_or_default();
-                            put(bytes, position + at, part);
+                            self.write_sector(at, part);
                         }
-                        at += len;
                     }
                 }
             }
         }
-        self.bytes.clone_from(bytes);
     }
+
+    fn write_sector(&mut self, position: usize, part: &[u8]) {
+        let sector = self.sector(position / SECTOR_BYTES);
+        if *sector == Sector::Stuck {
+            // The length is there, and zeros.
+            let end = self.durable.len().max(position + part.len());
+            self.durable.resize(end, 0);
+        } else {
+            *sector = Sector::Written;
+            put(&mut self.durable, position, part);
+        }
+    }
+
+    fn drop_pending(&mut self) {
+        for change in std::mem::take(&mut self.pending) {
+            let Change::Write(position, content) = change else { continue };
+            for (at, _) in sectors_of(position, &content) {
+                let sector = self.sector(at / SECTOR_BYTES);
+                if *sector == Sector::Unwritten {
+                    *sector = Sector::Stuck;
+                }
+            }
+        }
+    }
+
+    fn forget_failures(&mut self, bytes: Range<usize>) {
+        let sectors = bytes.start / SECTOR_BYTES..bytes.end.div_ceil(SECTOR_BYTES);
+        for sector in self.sectors.iter_mut().take(sectors.end).skip(sectors.start) {
+            if *sector == Sector::Stuck {
+                *sector = Sector::Unwritten;
+            }
+        }
+    }
+
+    fn sector(&mut self, number: usize) -> &mut Sector {
+        if self.sectors.len() <= number {
+            self.sectors.resize(number + 1, Sector::Unwritten);
+        }
+        self.sectors.get_mut(number).expect("long enough now")
+    }
+}
+
+/// What is to be written, sector by sector.
+fn sectors_of(position: usize, content: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let mut at = position;
+    let mut rest = content;
+    std::iter::from_fn(move || {
+        let len = (SECTOR_BYTES - at % SECTOR_BYTES).min(rest.len());
+        let (part, behind) = rest.split_at(len);
+        let begin = at;
+        (at, rest) = (at + len, behind);
+        (!part.is_empty()).then_some((begin, part))
+    })
 }
 
 fn put(bytes: &mut Vec<u8>, position: usize, content: &[u8]) {

@@ -250,6 +250,18 @@ impl StorageFile for SimulatedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        self.synced(|disk| disk.sync(self.inode))
+    }
+
+    fn settle(&self, position: u64, len: u64) -> io::Result<()> {
+        let (position, len) = (to_index(position)?, to_index(len)?);
+        self.synced(|disk| disk.settle(self.inode, position, len))
+    }
+}
+
+impl SimulatedFile {
+    /// Counts a sync, which may be one that fails.
+    fn synced(&self, sync: impl FnOnce(&mut Disk)) -> io::Result<()> {
         let mut state = self.state.lock();
         match state.call(CallKind::Sync) {
             Err(error) => {
@@ -262,7 +274,7 @@ impl StorageFile for SimulatedFile {
                 return Err(error);
             }
             Ok(Verdict::Lies) => {}
-            Ok(_) => state.disk.sync(self.inode),
+            Ok(_) => sync(&mut state.disk),
         }
         Ok(())
     }
