@@ -165,7 +165,7 @@ pub(super) fn apply(
         }
     }
     for recovering in partitions.values() {
-        recovering.segment.sync()?;
+        recovering.segment.sync_published()?;
     }
     Ok(())
 }

@@ -148,8 +148,8 @@ impl Journal {
         }
         let end = end.next_multiple_of(FILL_BYTES).min(self.capacity);
         // Somebody before may have failed right here.
-        let settled = self.file.settle(filled, end - filled);
-        settled.map_err(|e| Error::io("sync", &self.path, e))?;
+        let cleared = self.file.clear(filled, end - filled);
+        cleared.map_err(|e| Error::io("clear", &self.path, e))?;
         let zeroed = self.file.write(filled, &zeros(end - filled));
         zeroed.map_err(|e| Error::io("write", &self.path, e))?;
         self.file.sync().map_err(|e| Error::io("sync", &self.path, e))?;

@@ -19,9 +19,6 @@ const RESERVE_BYTES_MIN: u64 = 64 << 10;
 /// The largest step by which a segment's space grows.
 const RESERVE_BYTES_MAX: u64 = 16 << 20;
 
-/// How much is looked at in one step when space is wiped.
-const WIPE_BYTES: usize = 64 << 10;
-
 /// No end of a segment: what was synced is not known.
 const NOT_SYNCED: u64 = u64::MAX;
 
@@ -278,20 +275,19 @@ impl Segment {
     /// A process that had to stop because a sync had failed has left the page cache with what the
     /// disk does not have, and no later sync would bring it there.
     pub(crate) fn settle(&self, kept: SegmentEnd) -> Result<()> {
-        let (begin, len) = (u64::from(kept.position), self.file_len()?);
-        for position in (begin..len).step_by(WIPE_BYTES) {
-            let piece = usize::try_from(len - position).map_or(WIPE_BYTES, |l| l.min(WIPE_BYTES));
-            let bytes = self.file.read(position, piece);
-            let bytes = bytes.map_err(|e| Error::io("read", &self.path, e))?;
-            if bytes.iter().any(|&byte| byte != 0) {
-                let zeros = vec![0; piece];
-                let wiped = self.file.write(position, &zeros);
-                wiped.map_err(|e| Error::io("write", &self.path, e))?;
-            }
+        let (begin, end) = (u64::from(self.end().position), u64::from(kept.position));
+        let len = self.file_len()?;
+        if end < len {
+            let cleared = self.file.clear(end, len - end);
+            cleared.map_err(|e| Error::io("clear", &self.path, e))?;
+            // The zeros are to be durable with the next checkpoint.
+            self.synced.store(NOT_SYNCED, Ordering::Release);
         }
-        let begin = u64::from(self.end().position);
-        let settled = self.file.settle(begin, len.saturating_sub(begin));
-        settled.map_err(|e| Error::io("sync", &self.path, e))?;
+        if begin < end {
+            let settled = self.file.settle(begin, end - begin);
+            settled.map_err(|e| Error::io("sync", &self.path, e))?;
+            self.synced.store(kept.pack(), Ordering::Release);
+        }
         self.file.reserve(len).map_err(|e| Error::io("reserve space in", &self.path, e))
     }
 

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::RwLock;
+use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
 
 use crate::storage::file::{FileKind, OpenMode, SETTLE_BYTES, Storage, StorageFile, StorageLock};
 use crate::storage::map::{WriteMap, map_read};
@@ -253,7 +254,7 @@ impl StorageFile for DirectoryFile {
             // The system refuses to reserve nothing.
             return Ok(());
         }
-        match rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), 0, len) {
+        match fallocate(&self.file, FallocateFlags::empty(), 0, len) {
             Ok(()) => {
                 *self.write_map.write() = Some(WriteMap::new(&self.file, to_index(len)?)?);
             }
@@ -282,26 +283,55 @@ impl StorageFile for DirectoryFile {
         let (step, end) = (SETTLE_BYTES as u64, position + len);
         let mut begin = position - position % step;
         let (mut seen, mut on_disk, mut differs) = (Vec::new(), Vec::new(), false);
+        let advise = |begin, advice| fadvise(&self.file, begin, NonZeroU64::new(step), advice);
         while begin < end {
-            let len = step.min(end - begin);
-            for bytes in [&mut seen, &mut on_disk] {
-                bytes.resize(to_index(len)?, 0);
-                self.file.read_exact_at(bytes, begin)?;
-                // The next look is at the disk. ext4 has to forget that it has given these bytes a
-                // place there: after a write that failed that place still counts as never written.
-                let whole = NonZeroU64::new(step);
-                rustix::fs::fadvise(&self.file, begin, whole, rustix::fs::Advice::DontNeed)?;
-            }
+            let len = to_index(step.min(end - begin))?;
+            seen.resize(len, 0);
+            self.file.read_exact_at(&mut seen, begin)?;
+            // The next look is at the disk. ext4 has to forget that it has given these bytes a
+            // place there: after a write that failed that place still counts as never written.
+            advise(begin, Advice::DontNeed)?;
+            advise(begin, Advice::WillNeed)?;
+            on_disk.resize(len, 0);
+            self.file.read_exact_at(&mut on_disk, begin)?;
             if seen != on_disk {
+                advise(begin, Advice::DontNeed)?;
                 self.file.write_all_at(&seen, begin)?;
                 differs = true;
             }
-            begin += len;
+            begin += step;
         }
         if differs {
             self.file.sync_data()?;
         }
         Ok(())
+    }
+
+    fn clear(&self, position: u64, len: u64) -> io::Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        // Pages that are mapped for writing could come back.
+        *self.write_map.write() = None;
+        // The system gives the space back its first state, and forgets all that it knew of it.
+        let how = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
+        if fallocate(&self.file, how, position, len).is_ok() {
+            return Ok(());
+        }
+        // Not every file system has that, and on a full disk there may be no room for the note.
+        let (mut begin, end) = (position, position + len);
+        let mut bytes = Vec::new();
+        while begin < end {
+            let step = (SETTLE_BYTES as u64).min(end - begin);
+            bytes.resize(to_index(step)?, 0);
+            self.file.read_exact_at(&mut bytes, begin)?;
+            if bytes.iter().any(|&byte| byte != 0) {
+                bytes.fill(0);
+                self.file.write_all_at(&bytes, begin)?;
+            }
+            begin += step;
+        }
+        self.settle(position, len)
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {

@@ -9,6 +9,8 @@ use bytes::Bytes;
 
 /// How much of a file is settled at a time; a multiple of every size of pages.
 pub(super) const SETTLE_BYTES: usize = 1 << 20;
+/// How much of a file is cleared at a time.
+const CLEAR_BYTES: usize = 64 << 10;
 
 /// How to open a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -171,6 +173,26 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
             position += step as u64;
         }
         self.sync()
+    }
+
+    /// Fills with zeros the `len` bytes from `position` on, all of which are in the file, and keeps
+    /// their space; they are durable with the next sync. As after [`settle`](Self::settle), no write that
+    /// has failed there has a bearing on what is written there next. Nobody reads or writes them
+    /// meanwhile. Default = zeros are written over all that is none.
+    ///
+    /// # Errors
+    /// What the system reports.
+    fn clear(&self, position: u64, len: u64) -> io::Result<()> {
+        let end = position + len;
+        let mut position = position;
+        while position < end {
+            let step = usize::try_from(end - position).unwrap_or(usize::MAX).min(CLEAR_BYTES);
+            if self.read_copy(position, step)?.iter().any(|&byte| byte != 0) {
+                self.write(position, &vec![0; step])?;
+            }
+            position += step as u64;
+        }
+        Ok(())
     }
 
     /// Cuts the file to `len`. No reader looks at or beyond it.

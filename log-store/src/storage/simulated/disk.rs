@@ -234,6 +234,15 @@ impl Disk {
         inode.flush(|| true);
     }
 
+    /// Fills bytes of a file with zeros, and forgets what has failed in whole sectors of them.
+    pub(super) fn clear(&mut self, inode: usize, position: usize, len: usize) -> io::Result<()> {
+        self.write(inode, position, &vec![0; len])?;
+        let whole =
+            position.next_multiple_of(SECTOR_BYTES)..(position + len) / SECTOR_BYTES * SECTOR_BYTES;
+        self.inode(inode).forget_failures(whole);
+        Ok(())
+    }
+
     /// Takes the space for a file of that length, or gives it back.
     fn take_space(&mut self, inode: usize, len: usize) -> io::Result<()> {
         let (before, after) = (self.bytes(inode).len() as u64, len as u64);

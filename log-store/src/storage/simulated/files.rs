@@ -257,6 +257,16 @@ impl StorageFile for SimulatedFile {
         let (position, len) = (to_index(position)?, to_index(len)?);
         self.synced(|disk| disk.settle(self.inode, position, len))
     }
+
+    fn clear(&self, position: u64, len: u64) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let (start, len) = (to_index(position)?, to_index(len)?);
+        let called = state.call(CallKind::Write);
+        // One that fails is there in part.
+        let cleared = if called.is_err() { len / 2 } else { len };
+        state.disk.clear(self.inode, start, cleared)?;
+        called.map(drop)
+    }
 }
 
 impl SimulatedFile {
