@@ -277,16 +277,18 @@ impl Segment {
     pub(crate) fn settle(&self, kept: SegmentEnd) -> Result<()> {
         let (begin, end) = (u64::from(self.end().position), u64::from(kept.position));
         let len = self.file_len()?;
+        // First: who clears may drop the block in which it begins, and what is kept of that is not
+        // on the disk yet.
+        if begin < end {
+            let settled = self.file.settle(begin, end - begin);
+            settled.map_err(|e| Error::io("sync", &self.path, e))?;
+            self.synced.store(kept.pack(), Ordering::Release);
+        }
         if end < len {
             let cleared = self.file.clear(end, len - end);
             cleared.map_err(|e| Error::io("clear", &self.path, e))?;
             // The zeros are to be durable with the next checkpoint.
             self.synced.store(NOT_SYNCED, Ordering::Release);
-        }
-        if begin < end {
-            let settled = self.file.settle(begin, end - begin);
-            settled.map_err(|e| Error::io("sync", &self.path, e))?;
-            self.synced.store(kept.pack(), Ordering::Release);
         }
         self.file.reserve(len).map_err(|e| Error::io("reserve space in", &self.path, e))
     }

@@ -18,6 +18,9 @@ use crate::storage::map::{WriteMap, map_read};
 /// Writes up to this size go through the mapping; larger ones are as fast by a system call.
 const MAPPED_WRITE_BYTES_MAX: usize = 4096;
 
+/// The largest block of the usual file systems; a multiple of the others.
+const BLOCK_BYTES: u64 = 4096;
+
 /// How long the note in a lock file is, filled up with blanks.
 const HOLDER_BYTES: usize = 64;
 
@@ -315,7 +318,11 @@ impl StorageFile for DirectoryFile {
         *self.write_map.write() = None;
         // The system gives the space back its first state, and forgets all that it knew of it.
         let how = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
-        if fallocate(&self.file, how, position, len).is_ok() {
+        // It does so for whole blocks only: the last one of the file is all of it.
+        let is_last = position + len == self.file.metadata()?.len();
+        let end =
+            if is_last { (position + len).next_multiple_of(BLOCK_BYTES) } else { position + len };
+        if fallocate(&self.file, how, position, end - position).is_ok() {
             return Ok(());
         }
         // Not every file system has that, and on a full disk there may be no room for the note.

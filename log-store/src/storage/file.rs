@@ -176,9 +176,10 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     }
 
     /// Fills with zeros the `len` bytes from `position` on, all of which are in the file, and keeps
-    /// their space; they are durable with the next sync. As after [`settle`](Self::settle), no write that
-    /// has failed there has a bearing on what is written there next. Nobody reads or writes them
-    /// meanwhile. Default = zeros are written over all that is none.
+    /// their space; they are durable with the next sync. As after [`settle`](Self::settle), no
+    /// write that has failed there has a bearing on what is written there next. What lies before
+    /// them in the same block has to be on the disk already, or on its way there. Nobody reads or
+    /// writes them meanwhile. Default = zeros are written over all that is none.
     ///
     /// # Errors
     /// What the system reports.

@@ -234,12 +234,17 @@ impl Disk {
         inode.flush(|| true);
     }
 
-    /// Fills bytes of a file with zeros, and forgets what has failed in whole sectors of them.
+    /// Fills bytes of a file with zeros, and forgets what has failed in whole sectors of them. The
+    /// sector in which they begin is dropped from the page cache, as some file systems do.
     pub(super) fn clear(&mut self, inode: usize, position: usize, len: usize) -> io::Result<()> {
+        self.inode(inode).drop_sector_of(position);
         self.write(inode, position, &vec![0; len])?;
-        let whole =
-            position.next_multiple_of(SECTOR_BYTES)..(position + len) / SECTOR_BYTES * SECTOR_BYTES;
-        self.inode(inode).forget_failures(whole);
+        let (mut end, inode) = (position + len, self.inode(inode));
+        // The last sector of the file ends with it.
+        if end < inode.bytes.len() {
+            end -= end % SECTOR_BYTES;
+        }
+        inode.forget_failures(position.next_multiple_of(SECTOR_BYTES)..end);
         Ok(())
     }
 
@@ -328,7 +333,7 @@ impl Inode {
     fn lose_power(&mut self, odds: usize, choose: &mut impl FnMut(usize) -> usize) {
         // Out of 4: how likely an unsynced sector is there all the same.
         self.flush(|| choose(4) < odds);
-        self.forget_failures(0..self.durable.len());
+        self.forget_failures(0..usize::MAX);
         self.bytes.clone_from(&self.durable);
     }
 
@@ -378,6 +383,21 @@ impl Inode {
         for sector in self.sectors.iter_mut().take(sectors.end).skip(sectors.start) {
             if *sector == Sector::Stuck {
                 *sector = Sector::Unwritten;
+            }
+        }
+    }
+
+    /// Shows a sector as it is on the disk, unless something is on its way there.
+    fn drop_sector_of(&mut self, position: usize) {
+        let sector = position - position % SECTOR_BYTES..position;
+        let is_pending = self.pending.iter().any(|change| match change {
+            Change::Write(at, bytes) => *at < sector.end && at + bytes.len() > sector.start,
+            Change::Length(_) => true,
+        });
+        if !is_pending && let Some(seen) = self.bytes.get_mut(sector.clone()) {
+            seen.fill(0);
+            for (to, from) in seen.iter_mut().zip(self.durable.iter().skip(sector.start)) {
+                *to = *from;
             }
         }
     }
