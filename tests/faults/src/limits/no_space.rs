@@ -32,7 +32,7 @@ pub(crate) fn run(dir: &Path, rng: &mut Rng, tally: &mut Tally) -> Result {
             let text = format!("{acknowledge:?}, killed: {killed}, {left} bytes free");
             let store = settings.open(&store_dir).promised(format!("an open, {text}"))?;
             check(&store, start, end)?;
-            match store.append(&partition(), &Record::value(&[7; 20_000])) {
+            match store.append(&partition(), &Record::value(&[7; 16_000])) {
                 Err(Error::DiskFull { .. }) => {}
                 other => return violation(format!("an append with {text}: {other:?}")),
             }
