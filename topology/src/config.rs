@@ -84,6 +84,8 @@ pub struct StreamsConfig {
     pub(crate) poll: Duration,
     pub(crate) max_poll_records: usize,
     pub(crate) buffered_records_per_partition: usize,
+    /// -1 where a task waits for no partition.
+    pub(crate) max_task_idle_ms: i64,
     pub(crate) repartition_purge_interval: Duration,
     pub(crate) window_changelog_additional_retention_ms: i64,
     pub(crate) emit_interval: Option<Duration>,
@@ -111,6 +113,7 @@ impl StreamsConfig {
             poll: Duration::from_millis(100),
             max_poll_records: 1_000,
             buffered_records_per_partition: 1_000,
+            max_task_idle_ms: 0,
             repartition_purge_interval: Duration::from_secs(30),
             window_changelog_additional_retention_ms: 86_400_000,
             emit_interval: None,
@@ -230,6 +233,16 @@ impl StreamsConfig {
         self
     }
 
+    /// `max.task.idle.ms`: how long a task that has records of some partitions waits, by wall clock,
+    /// for one that has none left, so that records of both go by their times. Default = 0: it waits
+    /// only as long as there are records to fetch. Under -1, which [`set`](Self::set) takes, it does
+    /// not even do that.
+    #[must_use]
+    pub fn max_task_idle(mut self, idle: Duration) -> Self {
+        self.max_task_idle_ms = i64::try_from(idle.as_millis()).unwrap_or(i64::MAX);
+        self
+    }
+
     /// The application's id.
     #[must_use]
     pub fn application_id(&self) -> &str {
@@ -270,6 +283,8 @@ impl StreamsConfig {
             "retry.backoff.max.ms" => self.retry_backoff_max = millis()?,
             "poll.ms" => self.poll = millis()?,
             "max.poll.records" => self.max_poll_records = count()?,
+            "max.task.idle.ms" if value == "-1" => self.max_task_idle_ms = -1,
+            "max.task.idle.ms" => self = self.max_task_idle(millis()?),
             "buffered.records.per.partition" => self.buffered_records_per_partition = count()?,
             "__emit.interval.ms.kstreams.windowed.aggregation__"
             | "__emit.interval.ms.kstreams.outer.join.spurious.results.fix__" => {

@@ -21,6 +21,9 @@ pub fn run(case: &Case, kafka_compat: bool) -> Result<Outcome, OracleError> {
     if let Some(interval) = case.settings.emit_interval_ms {
         config = config.emit_interval(Duration::from_millis(interval));
     }
+    if let Some(idle) = case.settings.idle_ms {
+        config = config.set("max.task.idle.ms", &idle.to_string())?;
+    }
     let driver = TopologyTestDriver::with_config(&topology, config)?;
     let mut outputs = Vec::new();
     for topic in output_topics(case) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::context::Step;
 use crate::error::Result;
 use crate::punctuation::PunctuationType;
+use crate::runtime::record_queue::RecordQueue;
 use crate::runtime::task::Task;
 use crate::runtime::task_set::TaskSet;
 
@@ -42,9 +43,14 @@ impl TaskSet {
         Ok(called)
     }
 
-    /// How long until the next punctuator of the wall clock is due.
+    /// How long until the wall clock makes the next punctuator due, or ends the wait of a task for
+    /// an empty partition.
     pub(crate) fn time_to_punctuation(&self) -> Option<Duration> {
-        let left_ms = self.next_punctuation_ms()?.saturating_sub(self.clock.now().as_millis());
+        let now_ms = self.clock.now().as_millis();
+        let active = self.active.iter().filter_map(|index| self.tasks.get(*index));
+        let waits = active.flat_map(|task| &task.queues).filter_map(RecordQueue::idle_until_ms);
+        let next_ms = waits.filter(|until_ms| *until_ms > now_ms).chain(self.next_punctuation_ms());
+        let left_ms = next_ms.min()?.saturating_sub(now_ms);
         Some(Duration::from_millis(u64::try_from(left_ms).unwrap_or_default()))
     }
 

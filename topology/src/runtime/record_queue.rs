@@ -63,6 +63,8 @@ pub(crate) struct RecordQueue {
     pub(crate) paused: bool,
     /// Whether the queue was found to have nothing to fetch since the last poll.
     pub(crate) known_drained: bool,
+    /// Until when the task waits for it, since it was found empty.
+    idle_until_ms: Option<i64>,
 }
 
 impl RecordQueue {
@@ -85,7 +87,18 @@ impl RecordQueue {
             changed: false,
             paused: false,
             known_drained: false,
+            idle_until_ms: None,
         }
+    }
+
+    /// Whether the task has waited for that long for the queue, which is empty.
+    pub(crate) fn has_idled(&mut self, idle_ms: i64, now_ms: i64) -> bool {
+        now_ms >= *self.idle_until_ms.get_or_insert(now_ms.saturating_add(idle_ms))
+    }
+
+    /// Until when the task waits for the queue, if it does.
+    pub(crate) fn idle_until_ms(&self) -> Option<i64> {
+        self.idle_until_ms
     }
 
     /// The next offset to process.
@@ -134,6 +147,7 @@ impl RecordQueue {
             return Ok(Head::Ready(timestamp));
         }
         let Some((batch, index)) = self.peek()? else { return Ok(Head::None) };
+        self.idle_until_ms = None;
         context.current.batch = Some(Rc::clone(&batch));
         context.current.index = index;
         let view = batch.get(index).expect("peek answers with a record that is there");
@@ -259,6 +273,7 @@ impl RecordQueue {
         self.changed = false;
         self.paused = false;
         self.known_drained = false;
+        self.idle_until_ms = None;
     }
 
     /// Takes the queue out of its replay: it goes on at `offset`, live.

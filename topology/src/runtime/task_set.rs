@@ -279,11 +279,16 @@ impl TaskSet {
                         return Ok(());
                     }
                 }
-                let Self { tasks, context, poison, consumer, log, .. } = self;
+                let Self { tasks, context, poison, consumer, log, config, clock, .. } = self;
                 let Some(task) = tasks.get_mut(index) else { break };
                 task.enter(context);
-                let may_go_on =
-                    |queue: &mut RecordQueue| may_go_on(queue, consumer.as_ref(), log.as_ref());
+                let idle_ms = config.max_task_idle_ms;
+                let may_go_on = |queue: &mut RecordQueue| {
+                    let waits = queue.end.is_none() && idle_ms != 0;
+                    Ok(waits && idle_ms < 0
+                        || may_go_on(queue, consumer.as_ref(), log.as_ref())?
+                            && (!waits || queue.has_idled(idle_ms, clock.now().as_millis())))
+                };
                 match task.step(context, poison, may_go_on)? {
                     Progress::Processed => processed.set(done + 1),
                     Progress::Waiting => break,
