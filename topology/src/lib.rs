@@ -65,7 +65,7 @@ pub use punctuation::{Cancellable, PunctuationType};
 pub use record::{FixedKeyRecord, Headers, Record};
 pub use replay::reset::{InputReset, Reset, ResetPlan};
 pub use runtime::crew::StreamThreadExceptionResponse;
-pub use runtime::read_only::{ReadOnlyKeyValueStore, ReadOnlyWindowStore};
+pub use runtime::read_only::{ReadOnlyKeyValueStore, ReadOnlySessionStore, ReadOnlyWindowStore};
 pub use runtime::status::{Progress, StreamsState};
 pub use runtime::streams::Streams;
 pub use runtime::threads::ThreadMetadata;
@@ -83,7 +83,8 @@ pub use state_stores::versioned::{VersionedKeyValueStore, VersionedPut, Versione
 pub use state_stores::window::{TimestampedWindowStore, WindowStore};
 pub use store::table::ValueAndTimestamp;
 pub use testing::driver::TopologyTestDriver;
-pub use testing::topics::{TestInputTopic, TestOutputTopic, TestRecord};
+pub use testing::output::TestOutputTopic;
+pub use testing::topics::{TestInputTopic, TestRecord};
 pub use time::TimestampExtractor;
 pub use types::TaskId;
 pub use window::emit_strategy::EmitStrategy;

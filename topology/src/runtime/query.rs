@@ -5,6 +5,8 @@ use std::hash::Hash;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use headwater_log_store::Timestamp;
+
 use crate::error::{BoxError, Error, Result};
 use crate::runtime::recovery::panic_message;
 use crate::runtime::task_set::TaskSet;
@@ -12,6 +14,7 @@ use crate::store::key_value::{KeyValueStore, Row};
 use crate::store::keyed_windows::KeyedWindowStore;
 use crate::store::slots::{Session, WindowStart};
 use crate::store::table::{Isolation, ValueAndTimestamp};
+use crate::store::versioned::VersionedStore;
 use crate::store::window_store::WindowStore;
 
 /// A row of a session store.
@@ -138,6 +141,33 @@ impl TaskSet {
         // Stable: tasks keep the order of keys within a window.
         rows.sort_by_key(|(start, _, _)| *start);
         Ok(rows)
+    }
+
+    /// The newest version of a key, or that of a time; with the time from which on there is another.
+    /// It is that of now: the test driver asks when all is committed.
+    pub(crate) fn query_versioned<K, V>(
+        &self,
+        store: &str,
+        key: &K,
+        as_of: Option<Timestamp>,
+    ) -> Result<Option<(ValueAndTimestamp<V>, Option<Timestamp>)>>
+    where
+        K: Hash + Eq + Clone + 'static,
+        V: Clone + 'static,
+    {
+        let mut found = None;
+        self.each_store(store, |typed: &mut VersionedStore<K, V>| {
+            let row = match as_of {
+                Some(time) => typed.get_as_of(key, time),
+                None => typed.get(key),
+            };
+            if let Some(row) = row.filter(|_| found.is_none()) {
+                let valid_to = typed.next_after(key, row.timestamp);
+                found = Some((row, valid_to));
+            }
+            Ok(())
+        })?;
+        Ok(found)
     }
 
     /// The sessions of one key, or of all, that end from `from_ms` up to and including `to_ms`.

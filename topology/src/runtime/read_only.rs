@@ -8,9 +8,10 @@ use crate::error::{Error, Result};
 use crate::runtime::query::first_rows;
 use crate::runtime::streams::Streams;
 use crate::store::key_value::Row;
+use crate::store::slots::Session;
 use crate::store::table::ValueAndTimestamp;
 use crate::window::time_windows::TimeWindows;
-use crate::window::windowed::{Window, Windowed};
+use crate::window::windowed::{SessionWindow, Window, Windowed};
 
 /// How many rows an iteration asks the worker for at once.
 const ROWS_PER_PAGE: usize = 256;
@@ -31,6 +32,12 @@ impl Streams {
         windows: TimeWindows,
     ) -> ReadOnlyWindowStore<'_, K, V> {
         ReadOnlyWindowStore { streams: self, name: name.to_owned(), windows, types: PhantomData }
+    }
+
+    /// A session store, to be read while the application runs.
+    #[must_use]
+    pub fn session_store<K, V>(&self, name: &str) -> ReadOnlySessionStore<'_, K, V> {
+        ReadOnlySessionStore { streams: self, name: name.to_owned(), types: PhantomData }
     }
 }
 
@@ -165,6 +172,77 @@ where
             .map(|(start_ms, key, value)| {
                 let window = Window { start_ms, end_ms: start_ms.saturating_add(size_ms) };
                 (Windowed { key, window }, value.value)
+            })
+            .collect())
+    }
+}
+
+/// A session store of a running application. Reads see committed values.
+#[derive(Debug)]
+pub struct ReadOnlySessionStore<'a, K, V> {
+    streams: &'a Streams,
+    name: String,
+    types: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K, V> ReadOnlySessionStore<'_, K, V>
+where
+    K: Hash + Eq + Clone + Send + 'static,
+    V: Clone + Send + 'static,
+{
+    /// All sessions of a key, by their ends, then by their starts.
+    ///
+    /// # Errors
+    /// `UnknownStore`, `StoreType`, or `NotRunning`.
+    pub fn fetch(&self, key: &K) -> Result<Vec<(Windowed<K, SessionWindow>, V)>> {
+        self.sessions(Some(key.clone()), i64::MIN, i64::MAX)
+    }
+
+    /// The sessions of a key that end at `earliest_end_ms` or later and start at `latest_start_ms`
+    /// or earlier, by their ends, then by their starts.
+    ///
+    /// # Errors
+    /// As [`fetch`](Self::fetch).
+    pub fn find_sessions(
+        &self,
+        key: &K,
+        earliest_end_ms: i64,
+        latest_start_ms: i64,
+    ) -> Result<Vec<(Windowed<K, SessionWindow>, V)>> {
+        let mut found = self.sessions(Some(key.clone()), earliest_end_ms, i64::MAX)?;
+        found.retain(|(session, _)| session.window.start_ms <= latest_start_ms);
+        Ok(found)
+    }
+
+    /// The sessions of all keys that end from `from_ms` up to and including `to_ms`, in order.
+    ///
+    /// # Errors
+    /// As [`fetch`](Self::fetch).
+    pub fn fetch_all(
+        &self,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<Vec<(Windowed<K, SessionWindow>, V)>> {
+        self.sessions(None, from_ms, to_ms)
+    }
+
+    fn sessions(
+        &self,
+        key: Option<K>,
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Result<Vec<(Windowed<K, SessionWindow>, V)>> {
+        let name = self.name.clone();
+        let answers = self.streams.query(&self.name, move |tasks| {
+            tasks.query_sessions::<K, V>(&name, key.as_ref(), from_ms, to_ms)
+        })?;
+        let mut rows: Vec<_> = answers.into_iter().flatten().collect();
+        // Stable: the keys of a session stay in the order of their tasks.
+        rows.sort_by_key(|(session, _, _)| *session);
+        Ok(rows
+            .into_iter()
+            .map(|(Session { start_ms, end_ms }, key, row)| {
+                (Windowed { key, window: SessionWindow { start_ms, end_ms } }, row.value)
             })
             .collect())
     }

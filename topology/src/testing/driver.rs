@@ -1,17 +1,15 @@
 //! `TopologyTestDriver`: runs a topology record by record.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::fmt;
-use std::hash::Hash;
-use std::ops::Bound;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_log_store::{
     AutoOffsetReset, ConsumerConfig, Error as LogError, Log, LogStore, ManualClock, NewTopic,
-    PartitionId, ProducerConfig, Timestamp, TopicName, TopicPartition,
+    Offset, PartitionId, ProducerConfig, Timestamp, TopicName, TopicPartition,
 };
 
 use crate::config::StreamsConfig;
@@ -20,10 +18,9 @@ use crate::graph::plan::{Graph, Topology};
 use crate::metrics::MetricsSnapshot;
 use crate::runtime::task_set::TaskSet;
 use crate::serdes::{DefaultSerde, SerdeRef};
-use crate::store::slots::Session;
-use crate::testing::topics::{Inner, TestInputTopic, TestOutputTopic};
-use crate::window::time_windows::TimeWindows;
-use crate::window::windowed::{SessionWindow, Window, Windowed};
+use crate::testing::output::TestOutputTopic;
+use crate::testing::topics::{Inner, TestInputTopic};
+use crate::types::TopicRef;
 
 /// Runs a topology without threads: its real tasks, on the real log in memory, with a wall clock
 /// that stands still. Each record that is piped in is processed and committed before the call
@@ -40,12 +37,18 @@ use crate::window::windowed::{SessionWindow, Window, Windowed};
 /// assert_eq!(out.read_timed()?, [("k".to_owned(), "LOUD".to_owned(), 5)]);
 /// # Ok::<(), headwater_topology::Error>(())
 /// ```
+///
+/// Topics have one partition each, or what [`with_topics`](Self::with_topics) says. The wall clock
+/// moves with [`advance_wall_clock`](Self::advance_wall_clock), event time with the records:
+/// [`TestInputTopic::with_start`] gives them times of their own. Headers go in and come out with a
+/// [`TestRecord`](crate::TestRecord), tombstones with [`TestInputTopic::pipe_tombstone`]; stores
+/// are read by their types.
 pub struct TopologyTestDriver {
     graph: Arc<Graph>,
     config: StreamsConfig,
     log: Arc<dyn Log>,
     clock: Arc<ManualClock>,
-    inner: Rc<RefCell<Inner>>,
+    pub(crate) inner: Rc<RefCell<Inner>>,
 }
 
 impl TopologyTestDriver {
@@ -86,7 +89,9 @@ impl TopologyTestDriver {
             .producer(&ProducerConfig::default())
             .map_err(Error::log("the start of a producer"))?;
         let tasks = Some(TaskSet::open_all(&graph, config.clone(), &log)?);
-        let inner = Rc::new(RefCell::new(Inner { tasks, producer }));
+        let clock_of_topics = Arc::clone(&clock);
+        let inner = Inner { tasks, producer, clock: clock_of_topics };
+        let inner = Rc::new(RefCell::new(inner));
         Ok(Self { graph, config, log, clock, inner })
     }
 
@@ -109,7 +114,9 @@ impl TopologyTestDriver {
         value_serde: SerdeRef<V>,
     ) -> TestInputTopic<K, V> {
         let inner = Rc::clone(&self.inner);
-        TestInputTopic { inner, topic: topic.to_owned(), key_serde, value_serde }
+        let topic = topic.to_owned();
+        let next_ms = Cell::new(None);
+        TestInputTopic { inner, topic, key_serde, value_serde, next_ms, auto_advance_ms: 0 }
     }
 
     /// An output topic from its beginning, with the types' own serdes.
@@ -146,8 +153,8 @@ impl TopologyTestDriver {
         };
         let mut consumer = self.log.consumer(&config).map_err(Error::log(failed()))?;
         consumer.assign(&partitions).map_err(Error::log(failed()))?;
-        let consumer = RefCell::new(consumer);
-        Ok(TestOutputTopic { consumer, topic: topic.to_owned(), key_serde, value_serde })
+        let (consumer, queue) = (RefCell::new(consumer), RefCell::default());
+        Ok(TestOutputTopic { consumer, topic: topic.to_owned(), key_serde, value_serde, queue })
     }
 
     /// Moves the wall clock forward, calls the punctuators that this makes due, and processes what
@@ -162,84 +169,38 @@ impl TopologyTestDriver {
         inner.drain_one_by_one()
     }
 
-    /// The committed value of a key in a key-value store.
+    /// The topics that the application has written records to, its changelogs and repartition topics
+    /// included.
     ///
     /// # Errors
-    /// `UnknownStore` or `StoreType`.
-    pub fn store_value<K, V>(&self, store: &str, key: &K) -> Result<Option<V>>
-    where
-        K: Hash + Eq + Clone + 'static,
-        V: Clone + 'static,
-    {
-        let found = self.inner.borrow_mut().tasks()?.query_get::<K, V>(store, key)?;
-        Ok(found.map(|found| found.value))
-    }
-
-    /// All committed rows of a key-value store with their times in milliseconds, in the order of
-    /// the bytes of their keys.
-    ///
-    /// # Errors
-    /// `UnknownStore` or `StoreType`.
-    pub fn store_rows<K, V>(&self, store: &str) -> Result<Vec<(K, V, i64)>>
-    where
-        K: Hash + Eq + Clone + 'static,
-        V: Clone + 'static,
-    {
-        let all = (Bound::Unbounded, Bound::Unbounded);
-        let rows =
-            self.inner.borrow_mut().tasks()?.query_page(store, &all.0, &all.1, usize::MAX)?;
-        Ok(rows
-            .into_iter()
-            .map(|(_, key, row)| (key, row.value, row.timestamp.as_millis()))
-            .collect())
-    }
-
-    /// All committed rows of a window store with their times in milliseconds, by the start of
-    /// their windows.
-    ///
-    /// # Errors
-    /// `UnknownStore` or `StoreType`.
-    pub fn window_store_rows<K, V>(
-        &self,
-        store: &str,
-        windows: TimeWindows,
-    ) -> Result<Vec<(Windowed<K>, V, i64)>>
-    where
-        K: Hash + Eq + Clone + 'static,
-        V: Clone + 'static,
-    {
-        let rows =
-            self.inner.borrow_mut().tasks()?.query_windows(store, None, i64::MIN, i64::MAX)?;
-        Ok(rows
-            .into_iter()
-            .map(|(start_ms, key, row)| {
-                let end_ms = start_ms.saturating_add(windows.size_ms());
-                let key = Windowed { key, window: Window { start_ms, end_ms } };
-                (key, row.value, row.timestamp.as_millis())
-            })
-            .collect())
-    }
-
-    /// All committed sessions of a session store, by their end.
-    ///
-    /// # Errors
-    /// `UnknownStore` or `StoreType`.
-    pub fn session_store_rows<K, V>(
-        &self,
-        store: &str,
-    ) -> Result<Vec<(Windowed<K, SessionWindow>, V)>>
-    where
-        K: Hash + Eq + Clone + 'static,
-        V: Clone + 'static,
-    {
-        let rows =
-            self.inner.borrow_mut().tasks()?.query_sessions(store, None, i64::MIN, i64::MAX)?;
-        Ok(rows
-            .into_iter()
-            .map(|(Session { start_ms, end_ms }, key, row)| {
-                (Windowed { key, window: SessionWindow { start_ms, end_ms } }, row.value)
-            })
-            .collect())
+    /// A failure of the log.
+    pub fn produced_topic_names(&self) -> Result<BTreeSet<String>> {
+        let (mut read, mut written) = (BTreeSet::new(), BTreeSet::new());
+        for index in 0..self.graph.subtopologies.len() {
+            let external = |topics: Vec<(_, &TopicRef)>| -> Vec<String> {
+                let topics = topics.into_iter().filter(|(_, topic)| !topic.internal);
+                topics.map(|(_, topic)| topic.name.clone()).collect()
+            };
+            read.extend(external(self.graph.source_topics(index)));
+            written.extend(external(self.graph.sink_topics(index)));
+        }
+        let failed = || Error::log("a look at the topics");
+        let mut produced = BTreeSet::new();
+        for topic in self.log.topics().map_err(failed())? {
+            let name = topic.name.as_str();
+            if topic.name.is_internal() || (read.contains(name) && !written.contains(name)) {
+                continue;
+            }
+            for partition in 0..topic.partitions {
+                let partition =
+                    TopicPartition::new(topic.name.clone(), PartitionId::new(partition));
+                let watermarks = self.log.watermarks(&partition).map_err(failed())?;
+                if watermarks.end > Offset::new(0) {
+                    produced.insert(name.to_owned());
+                }
+            }
+        }
+        Ok(produced)
     }
 
     /// What the application has done since its last start.

@@ -1,12 +1,13 @@
-//! The topics of a test, typed.
+//! The input topics of a test, typed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_log_store::{
-    Consumer, Header, PartitionId, Producer, ProducerRecord, RecordView, Timestamp,
+    Clock, Header, ManualClock, PartitionId, Producer, ProducerRecord, Timestamp,
 };
 
 use crate::error::{BoxError, Error, Result};
@@ -14,6 +15,7 @@ use crate::record::Headers;
 use crate::runtime::commit::CommitOutcome;
 use crate::runtime::task_set::TaskSet;
 use crate::serdes::{Serde, SerdeRef};
+use crate::window::windowed::millis;
 
 /// A record that a test writes or reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +53,7 @@ impl<K, V> TestRecord<K, V> {
 pub(crate) struct Inner {
     pub(crate) tasks: Option<TaskSet>,
     pub(crate) producer: Box<dyn Producer>,
+    pub(crate) clock: Arc<ManualClock>,
 }
 
 impl Inner {
@@ -90,15 +93,102 @@ pub struct TestInputTopic<K, V> {
     pub(crate) topic: String,
     pub(crate) key_serde: SerdeRef<K>,
     pub(crate) value_serde: SerdeRef<V>,
+    /// The time of the next record that comes without one, in milliseconds.
+    pub(crate) next_ms: Cell<Option<i64>>,
+    pub(crate) auto_advance_ms: i64,
 }
 
 impl<K: 'static, V: 'static> TestInputTopic<K, V> {
-    /// Pipes a record with the time of the driver's wall clock.
+    /// Gives records that are piped without a time one of their own: `start` to the first, and to
+    /// each that follows `auto_advance` more. Default = the time of the driver's wall clock.
+    ///
+    /// ```
+    /// # use headwater_log_store::Timestamp;
+    /// # use headwater_topology::{StreamsBuilder, TopologyTestDriver};
+    /// # use std::time::Duration;
+    /// # let builder = StreamsBuilder::new();
+    /// # builder.stream::<String, String>("in").to("out");
+    /// # let driver = TopologyTestDriver::new(&builder.build()?)?;
+    /// let start = Timestamp::from_millis(100);
+    /// let input = driver.input_topic::<String, String>("in");
+    /// let input = input.with_start(start, Duration::from_millis(10));
+    /// input.pipe_key_values([("k", "a"), ("k", "b")])?;
+    /// input.advance_time(Duration::from_millis(500));
+    /// input.pipe_input("k", "c")?;
+    /// let out = driver.output_topic::<String, String>("out")?.read_timed()?;
+    /// let times: Vec<i64> = out.iter().map(|(_, _, time)| *time).collect();
+    /// assert_eq!(times, [100, 110, 620]);
+    /// # Ok::<(), headwater_topology::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_start(self, start: Timestamp, auto_advance: Duration) -> Self {
+        let next_ms = Cell::new(Some(start.as_millis()));
+        Self { next_ms, auto_advance_ms: millis(auto_advance), ..self }
+    }
+
+    /// Moves the time of the next record that comes without one, from that of the driver's wall
+    /// clock if the topic has none of its own yet.
+    pub fn advance_time(&self, by: Duration) {
+        let now_ms = || self.inner.borrow().clock.now().as_millis();
+        let next_ms = self.next_ms.get().unwrap_or_else(now_ms);
+        self.next_ms.set(Some(next_ms.saturating_add(millis(by))));
+    }
+
+    /// The time of a record that comes without one, and moves on.
+    fn take_time(&self) -> Option<Timestamp> {
+        let time_ms = self.next_ms.get()?;
+        self.next_ms.set(Some(time_ms.saturating_add(self.auto_advance_ms)));
+        Some(Timestamp::from_millis(time_ms))
+    }
+
+    /// Pipes a record with the time of the topic: see [`with_start`](Self::with_start).
     ///
     /// # Errors
     /// What stops the application, or a failure of the log.
     pub fn pipe_input(&self, key: impl Into<K>, value: impl Into<V>) -> Result<()> {
-        self.pipe(None, &key.into(), &value.into(), None, &Headers::none())
+        let (key, value) = (self.key(&key.into())?, self.value(&value.into())?);
+        self.pipe(None, (key, value), self.take_time(), &Headers::none())
+    }
+
+    /// As [`pipe_input`](Self::pipe_input), for a record without a key.
+    ///
+    /// # Errors
+    /// As [`pipe_input`](Self::pipe_input).
+    pub fn pipe_value(&self, value: impl Into<V>) -> Result<()> {
+        let value = self.value(&value.into())?;
+        self.pipe(None, (None, value), self.take_time(), &Headers::none())
+    }
+
+    /// As [`pipe_input`](Self::pipe_input), for a record without a value: a tombstone where the
+    /// topic is read as a table.
+    ///
+    /// # Errors
+    /// As [`pipe_input`](Self::pipe_input).
+    pub fn pipe_tombstone(&self, key: impl Into<K>) -> Result<()> {
+        let key = self.key(&key.into())?;
+        self.pipe(None, (key, None), self.take_time(), &Headers::none())
+    }
+
+    /// Pipes records one after the other, each as [`pipe_input`](Self::pipe_input) does.
+    ///
+    /// # Errors
+    /// As [`pipe_input`](Self::pipe_input).
+    pub fn pipe_key_values(
+        &self,
+        records: impl IntoIterator<Item = (impl Into<K>, impl Into<V>)>,
+    ) -> Result<()> {
+        records.into_iter().try_for_each(|(key, value)| self.pipe_input(key, value))
+    }
+
+    /// Pipes records one after the other.
+    ///
+    /// # Errors
+    /// As [`pipe_input`](Self::pipe_input).
+    pub fn pipe_records<'a>(
+        &self,
+        records: impl IntoIterator<Item = &'a TestRecord<K, V>>,
+    ) -> Result<()> {
+        records.into_iter().try_for_each(|record| self.pipe_record(record))
     }
 
     /// Pipes a record with a time in milliseconds since 1970-01-01 UTC.
@@ -119,8 +209,8 @@ impl<K: 'static, V: 'static> TestInputTopic<K, V> {
     /// # Errors
     /// As [`pipe_input`](Self::pipe_input).
     pub fn pipe_record(&self, record: &TestRecord<K, V>) -> Result<()> {
-        let timestamp = Some(record.timestamp);
-        self.pipe(None, &record.key, &record.value, timestamp, &record.headers)
+        let bytes = (self.key(&record.key)?, self.value(&record.value)?);
+        self.pipe(None, bytes, Some(record.timestamp), &record.headers)
     }
 
     /// Pipes a record into one partition, for drivers whose topics have several.
@@ -128,8 +218,9 @@ impl<K: 'static, V: 'static> TestInputTopic<K, V> {
     /// # Errors
     /// As [`pipe_input`](Self::pipe_input).
     pub fn pipe_record_to(&self, partition: u32, record: &TestRecord<K, V>) -> Result<()> {
-        let (partition, timestamp) = (Some(PartitionId::new(partition)), Some(record.timestamp));
-        self.pipe(partition, &record.key, &record.value, timestamp, &record.headers)
+        let bytes = (self.key(&record.key)?, self.value(&record.value)?);
+        let partition = Some(PartitionId::new(partition));
+        self.pipe(partition, bytes, Some(record.timestamp), &record.headers)
     }
 
     /// Pipes bytes as they are, for tests of what cannot be deserialized.
@@ -155,13 +246,10 @@ impl<K: 'static, V: 'static> TestInputTopic<K, V> {
     fn pipe(
         &self,
         partition: Option<PartitionId>,
-        key: &K,
-        value: &V,
+        (key, value): (Option<Vec<u8>>, Option<Vec<u8>>),
         timestamp: Option<Timestamp>,
         headers: &Headers,
     ) -> Result<()> {
-        let key = self.bytes(&*self.key_serde, key)?;
-        let value = self.bytes(&*self.value_serde, value)?;
         let headers: Vec<Header<'_>> = headers.iter().collect();
         let mut inner = self.inner.borrow_mut();
         let sent = inner.producer.send(&ProducerRecord {
@@ -181,6 +269,14 @@ impl<K: 'static, V: 'static> TestInputTopic<K, V> {
         inner.drain_one_by_one()
     }
 
+    fn key(&self, key: &K) -> Result<Option<Vec<u8>>> {
+        self.bytes(&*self.key_serde, key)
+    }
+
+    fn value(&self, value: &V) -> Result<Option<Vec<u8>>> {
+        self.bytes(&*self.value_serde, value)
+    }
+
     fn bytes<T: 'static>(&self, serde: &dyn Serde<T>, value: &T) -> Result<Option<Vec<u8>>> {
         if serde.is_null(value) {
             return Ok(None);
@@ -197,76 +293,6 @@ impl<K, V> fmt::Debug for TestInputTopic<K, V> {
     }
 }
 
-/// An output topic of a test, read from its beginning. Partitions are read one after the other.
-pub struct TestOutputTopic<K, V> {
-    pub(crate) consumer: RefCell<Box<dyn Consumer>>,
-    pub(crate) topic: String,
-    pub(crate) key_serde: SerdeRef<K>,
-    pub(crate) value_serde: SerdeRef<V>,
-}
-
-impl<K: 'static, V: 'static> TestOutputTopic<K, V> {
-    /// The records that have come since the last read.
-    ///
-    /// # Errors
-    /// `Serde` for a record that the types do not fit, or a failure of the log.
-    pub fn read_records(&self) -> Result<Vec<TestRecord<K, V>>> {
-        let mut records = Vec::new();
-        let mut consumer = self.consumer.borrow_mut();
-        loop {
-            let reading = Error::log(format!("a read of {}", self.topic));
-            let batches = consumer.poll(Duration::ZERO).map_err(reading)?;
-            if batches.is_empty() {
-                return Ok(records);
-            }
-            for view in batches.iter().flat_map(|batch| batch.iter()) {
-                let record = self.decode(&view);
-                records.push(record.map_err(|reason| serde_error(&self.topic, &reason))?);
-            }
-        }
-    }
-
-    /// The keys and values that have come since the last read.
-    ///
-    /// # Errors
-    /// As [`read_records`](Self::read_records).
-    pub fn read_key_values(&self) -> Result<Vec<(K, V)>> {
-        let records = self.read_records()?;
-        Ok(records.into_iter().map(|record| (record.key, record.value)).collect())
-    }
-
-    /// The keys, values and times in milliseconds that have come since the last read.
-    ///
-    /// # Errors
-    /// As [`read_records`](Self::read_records).
-    pub fn read_timed(&self) -> Result<Vec<(K, V, i64)>> {
-        let records = self.read_records()?.into_iter();
-        Ok(records.map(|record| (record.key, record.value, record.timestamp.as_millis())).collect())
-    }
-
-    fn decode(&self, view: &RecordView<'_>) -> Result<TestRecord<K, V>, BoxError> {
-        Ok(TestRecord {
-            key: decode(&*self.key_serde, view.key)?,
-            value: decode(&*self.value_serde, view.value)?,
-            timestamp: view.timestamp,
-            headers: Headers::copied(&view.headers, None),
-        })
-    }
-}
-
-fn decode<T: 'static>(serde: &dyn Serde<T>, bytes: Option<&[u8]>) -> Result<T, BoxError> {
-    match bytes {
-        Some(bytes) => serde.deserialize(bytes),
-        None => serde.null().ok_or_else(|| "it is null, and the type has no null".into()),
-    }
-}
-
-fn serde_error(topic: &str, reason: &BoxError) -> Error {
+pub(crate) fn serde_error(topic: &str, reason: &BoxError) -> Error {
     Error::Serde { what: format!("a record of {topic}"), reason: reason.to_string() }
-}
-
-impl<K, V> fmt::Debug for TestOutputTopic<K, V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TestOutputTopic").field("topic", &self.topic).finish_non_exhaustive()
-    }
 }
