@@ -568,3 +568,25 @@ fn windows_that_cannot_be_are_named_with_the_reason() {
     assert_eq!(what, "windows of store j");
     assert_eq!(reason, "1 ms before and -2 ms after are negative together");
 }
+
+/// As Kafka Streams' stores of joins; those of other operators log no headers.
+#[test]
+fn the_changelogs_of_a_join_keep_the_headers_of_its_records() {
+    let builder = StreamsBuilder::new();
+    inner(windows(10, 5))(&builder);
+    let driver = TopologyTestDriver::new(&builder.build().unwrap()).unwrap();
+    let input = driver.input_topic::<Text, Text>("L");
+    let headers = Headers::none().with("of", Some(b"a")).with("of", None);
+    let record = TestRecord::new("k".to_owned(), "a".to_owned(), 5);
+    input.pipe_record(&record.with_headers(headers.clone())).unwrap();
+    input.pipe_input_at("k".to_owned(), "b".to_owned(), 6).unwrap();
+    let names = driver.produced_topic_names().unwrap();
+    let changelog = names.iter().find(|name| name.ends_with("-changelog")).unwrap();
+    let lines = driver.output_topic::<Vec<u8>, String>(changelog).unwrap().read_records().unwrap();
+    let lines: Vec<_> = lines
+        .into_iter()
+        .map(|line| (line.value, line.timestamp.as_millis(), line.headers))
+        .collect();
+    let expected = [("a".to_owned(), 5, headers), ("b".to_owned(), 6, Headers::none())];
+    assert_eq!(lines, expected);
+}

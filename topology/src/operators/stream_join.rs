@@ -57,7 +57,8 @@ where
     fn receive(&mut self, record: Record<K, V>, context: &mut Context) -> Step {
         self.outputs.forward(record.clone(), context)?;
         if !self.serdes.0.is_null(&record.key) && !self.serdes.1.is_null(&record.value) {
-            self.store.borrow_mut().add(&record.key, record.value, record.timestamp);
+            let Record { key, value, timestamp, headers } = record;
+            self.store.borrow_mut().add(&key, value, timestamp, &headers);
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use headwater_log_store::{PartitionId, ProducerRecord, Timestamp};
+use headwater_log_store::{Header, PartitionId, ProducerRecord, Timestamp};
 
 use crate::context::{Context, Step};
 use crate::error::Result;
@@ -205,13 +205,15 @@ impl Task {
                 if failure.is_some() {
                     return Ok(());
                 }
+                let headers: Vec<Header<'_>> =
+                    change.headers.iter().flat_map(|headers| headers.iter()).collect();
                 let sent = context.send(&ProducerRecord {
                     topic: changelog,
                     partition: Some(PartitionId::new(self.id.partition)),
                     key: Some(change.key),
                     value: change.value,
                     timestamp: change.timestamp,
-                    headers: &[],
+                    headers: &headers,
                 });
                 failure = sent.err();
                 Ok(())

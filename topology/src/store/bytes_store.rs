@@ -53,6 +53,7 @@ impl ManagedStore for BytesStore {
                 key,
                 value: row.map(|row| row.value.as_slice()),
                 timestamp: row.map(|row| row.timestamp),
+                headers: None,
             })?;
         }
         Ok(())

@@ -135,7 +135,12 @@ impl<K: Clone + 'static, V: Clone + 'static> ManagedStore for JoinBuffer<K, V> {
                 reason: reason.to_string(),
             })?;
             let key = write_place(place);
-            write(ChangelogRecord { key: &key, value: value.as_deref(), timestamp: None })?;
+            write(ChangelogRecord {
+                key: &key,
+                value: value.as_deref(),
+                timestamp: None,
+                headers: None,
+            })?;
         }
         self.times.log(write)
     }

@@ -215,6 +215,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for KeyVal
                 key: &key_bytes,
                 value: value.map(|_| value_bytes.as_slice()),
                 timestamp: value.map(|value| value.timestamp),
+                headers: None,
             })?;
         }
         Ok(())

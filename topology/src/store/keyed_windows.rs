@@ -10,6 +10,7 @@ use hashbrown::{HashMap, HashSet};
 use headwater_log_store::{RecordView, Timestamp};
 
 use crate::error::{BoxError, Error, Result};
+use crate::record::Headers;
 use crate::serdes::SerdeRef;
 use crate::store::managed::{ChangelogRecord, ChangelogWriter, ManagedStore};
 use crate::store::record_cache::{CacheBudget, RecordCache};
@@ -38,6 +39,8 @@ pub(crate) struct KeyedWindowStore<K, S, V> {
     pub(super) clock_ms: Option<i64>,
     clock_committed_ms: Option<i64>,
     pub(super) cache: Option<RecordCache<SlotKey<S, K>, V>>,
+    /// The headers of rows since the last commit that have some, for the changelog alone.
+    headers: HashMap<S, Headers>,
     /// The number of the last row that got one.
     sequence: i32,
     sequence_committed: i32,
@@ -58,6 +61,7 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
             rows: HashMap::new(),
             by_time: BTreeMap::new(),
             undo: Vec::new(),
+            headers: HashMap::new(),
             times: options.times(),
             clock_ms: None,
             clock_committed_ms: None,
@@ -248,10 +252,13 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
 
 impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyedWindowStore<K, JoinSlot, V> {
     /// Adds a record, also where there is one of its key and time.
-    pub(crate) fn add(&mut self, key: &K, value: V, timestamp: Timestamp) {
+    pub(crate) fn add(&mut self, key: &K, value: V, timestamp: Timestamp, headers: &Headers) {
         // As in Kafka the numbers begin anew after the largest; by then those are long gone.
         self.sequence = self.sequence.checked_add(1).unwrap_or(0);
         let slot = JoinSlot { time_ms: timestamp.as_millis(), sequence: self.sequence };
+        if !headers.is_empty() {
+            self.headers.insert(slot, headers.clone());
+        }
         self.put(key, slot, Some(ValueAndTimestamp { value, timestamp }));
     }
 }
@@ -291,6 +298,7 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> ManagedStore
                 key: &key_bytes,
                 value: row.map(|_| value_bytes.as_slice()),
                 timestamp: row.map(|row| row.timestamp).or(observed),
+                headers: self.headers.get(slot),
             })?;
         }
         self.times.log(write)
@@ -298,6 +306,7 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> ManagedStore
 
     fn commit(&mut self) {
         self.undo.clear();
+        self.headers.clear();
         self.times.commit();
         self.clock_committed_ms = self.clock_ms;
         self.sequence_committed = self.sequence;
@@ -308,6 +317,7 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> ManagedStore
         while let Some((key, slot, row)) = self.undo.pop() {
             self.set(&key, slot, row);
         }
+        self.headers.clear();
         self.times.abort();
         self.clock_ms = self.clock_committed_ms;
         self.sequence = self.sequence_committed;
@@ -362,6 +372,7 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> ManagedStore
 #[cfg(test)]
 mod tests {
     use super::KeyedWindowStore;
+    use crate::record::Headers;
     use crate::serdes::DefaultSerde;
     use crate::store::managed::ManagedStore;
     use crate::store::slots::{JoinSlot, Session, Slot, WindowStart};
@@ -424,15 +435,15 @@ mod tests {
         let key = "k".to_owned();
         let at_five = Timestamp::from_millis(5);
         let mut store = store::<JoinSlot>(10, None);
-        store.add(&key, "a".to_owned(), at_five);
-        store.add(&key, "b".to_owned(), at_five);
+        store.add(&key, "a".to_owned(), at_five, &Headers::none());
+        store.add(&key, "b".to_owned(), at_five, &Headers::none());
         let line = |number: u8, value: &[u8]| {
             ([b"k".as_slice(), &FIVE, &[0, 0, 0, number]].concat(), Some(value.to_vec()))
         };
         assert_eq!(logged(&store), [line(1, b"a"), line(2, b"b")]);
         store.abort();
         assert_eq!(values(&store), Vec::<String>::new());
-        store.add(&key, "c".to_owned(), at_five);
+        store.add(&key, "c".to_owned(), at_five, &Headers::none());
         assert_eq!(logged(&store), [line(1, b"c")]);
     }
 

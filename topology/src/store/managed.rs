@@ -6,6 +6,7 @@ use std::rc::Rc;
 use headwater_log_store::{RecordView, Timestamp};
 
 use crate::error::{BoxError, Result};
+use crate::record::Headers;
 use crate::store::record_cache::CacheBudget;
 
 /// One line of a changelog.
@@ -15,6 +16,8 @@ pub(crate) struct ChangelogRecord<'a> {
     pub(crate) value: Option<&'a [u8]>,
     /// `None` where a deletion left no time: the log then takes the time of the append.
     pub(crate) timestamp: Option<Timestamp>,
+    /// Those of the record that the line is about, where Kafka Streams keeps them.
+    pub(crate) headers: Option<&'a Headers>,
 }
 
 /// Takes the lines of a changelog as a commit writes them.

@@ -212,7 +212,12 @@ impl<K: Clone + 'static, V1: Clone + 'static, V2: Clone + 'static> ManagedStore
                 what: format!("a value of store {}", self.name),
                 reason: reason.to_string(),
             })?;
-            write(ChangelogRecord { key: &key, value: value.as_deref(), timestamp: observed })?;
+            write(ChangelogRecord {
+                key: &key,
+                value: value.as_deref(),
+                timestamp: observed,
+                headers: None,
+            })?;
         }
         self.times.log(write)
     }

@@ -65,7 +65,7 @@ impl StreamTimes {
         let value: Vec<u8> = self.current.iter().flat_map(|time| time.to_be_bytes()).collect();
         let latest = self.current.iter().copied().filter(|time_ms| *time_ms >= 0).max();
         let timestamp = latest.map(Timestamp::from_millis);
-        write(ChangelogRecord { key: KEY, value: Some(&value), timestamp })
+        write(ChangelogRecord { key: KEY, value: Some(&value), timestamp, headers: None })
     }
 
     pub(crate) fn commit(&mut self) {

@@ -217,7 +217,7 @@ impl<K: Clone + 'static, V: Clone + 'static> ManagedStore for SuppressBuffer<K, 
                 })?;
             }
             let value = held.map(|_| bytes.as_slice());
-            write(ChangelogRecord { key: key_bytes, value, timestamp: None })?;
+            write(ChangelogRecord { key: key_bytes, value, timestamp: None, headers: None })?;
         }
         self.times.log(write)
     }

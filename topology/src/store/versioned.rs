@@ -147,6 +147,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for Versio
                 key: &key_bytes,
                 value: value.as_ref().map(|_| value_bytes.as_slice()),
                 timestamp: Some(*timestamp),
+                headers: None,
             })?;
         }
         Ok(())

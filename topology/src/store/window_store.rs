@@ -321,6 +321,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for Window
                     key: &key_bytes,
                     value: value.map(|_| value_bytes.as_slice()),
                     timestamp: value.map(|value| value.timestamp).or(observed),
+                    headers: None,
                 })?;
             }
         }
