@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 /// Public types that the table does not speak of: the runtime, serdes, errors and settings.
-const LEFT_OUT: [&str; 24] = [
+const LEFT_OUT: [&str; 25] = [
     "BytesSerde",
     "DefaultSerde",
     "ErrorHandler",
@@ -20,6 +20,7 @@ const LEFT_OUT: [&str; 24] = [
     "OptionSerde",
     "Progress",
     "ReadOnlyKeyValueStore",
+    "ReadOnlySessionStore",
     "ReadOnlyWindowStore",
     "Reset",
     "ResetPlan",
