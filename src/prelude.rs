@@ -6,6 +6,10 @@ pub use headwater_log_store::{
     Timestamp, TopicName, TopicPartition,
 };
 pub use headwater_topology::{
+    BoxError, FixedKeyProcessor, FixedKeyProcessorContext, FixedKeyRecord, KeyValueStore,
+    Processor, ProcessorContext, PunctuationType, StateStore, Stores, StreamPartitioner,
+};
+pub use headwater_topology::{
     Branched, BufferConfig, EmitStrategy, JoinWindows, Repartitioned, SessionWindow,
     SessionWindows, SlidingWindows, StreamJoined, Suppressed, TopologyConfig, UnlimitedWindows,
 };
