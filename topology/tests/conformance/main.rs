@@ -29,7 +29,14 @@ fn cases() -> Vec<(String, Case)> {
 fn cases_of(path: &Path) -> Vec<(String, Case)> {
     let file: CaseFile = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
-    file.cases.into_iter().map(|case| (format!("{stem} {}", case.name), case)).collect()
+    let shared = file.notes.get("config");
+    let named = file.cases.into_iter().map(|mut case| {
+        if let Some(config) = shared.filter(|_| !case.notes.contains_key("config")) {
+            case.notes.insert("config".to_owned(), config.clone());
+        }
+        (format!("{stem} {}", case.name), case)
+    });
+    named.collect()
 }
 
 fn assert_all_agree(cases: &[(String, Case)]) {
@@ -70,6 +77,21 @@ fn what_the_record_cache_changes_is_the_same_with_ours() {
 /// The cases of a file that `scripts/oracle --expect` has written.
 fn written_cases(file: &str) -> Vec<(String, Case)> {
     cases_of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance").join(file))
+}
+
+#[test]
+fn cases_that_were_recorded_with_the_record_cache_give_the_same_with_ours() {
+    let mut cached = cases();
+    cached.retain(|(name, case)| {
+        let config = case.notes.get("config").map(ToString::to_string).unwrap_or_default();
+        config.contains("10 MiB default")
+            && EXCEPTIONS.iter().all(|(exception, _)| exception != name)
+    });
+    for (_, case) in &mut cached {
+        case.settings.cache = true;
+    }
+    assert!(cached.len() > 40, "only {} cases were recorded with the cache", cached.len());
+    assert_all_agree(&cached);
 }
 
 #[test]
