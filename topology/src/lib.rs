@@ -45,7 +45,7 @@ pub use dsl::joined::Joined;
 pub use dsl::options::{Consumed, Grouped, Materialized, Produced};
 pub use dsl::printed::Printed;
 pub use dsl::repartitioned::Repartitioned;
-pub use dsl::stream::Terminal;
+pub use dsl::stream_ends::Terminal;
 pub use dsl::stream_joined::StreamJoined;
 pub use dsl::suppressed::{
     BufferConfig, Eager, Strict, SuppressKey, Suppressed, TimeLimit, WhenFull, WindowCloses,

@@ -78,7 +78,24 @@ impl StreamsBuilder {
     /// Reads topics as a stream, with the types' own serdes and record time.
     ///
     /// Where keys or values can be null, the type says so: `stream::<Option<String>, String>`. A
-    /// null where the type has none is dropped and counted.
+    /// null where the type has none is dropped and counted, or treated as
+    /// [`null_handler`](crate::StreamsConfig::null_handler) says. Records come in the order of their
+    /// offsets within a partition, whatever their times; among the partitions of a task, that of
+    /// the lowest time comes first. Times and headers are those of the topic.
+    ///
+    /// ```
+    /// # use headwater_topology::{DropReason, StreamsBuilder, TopologyTestDriver};
+    /// let builder = StreamsBuilder::new();
+    /// builder.stream::<Option<String>, String>(["web", "app"]).to("all");
+    /// let driver = TopologyTestDriver::new(&builder.build()?)?;
+    /// let web = driver.input_topic::<Option<String>, Option<String>>("web");
+    /// web.pipe_input_at(None, Some("/".to_owned()), 10)?;
+    /// web.pipe_input_at(None, None, 11)?; // values cannot be null here
+    /// let all = driver.output_topic::<Option<String>, String>("all")?.read_timed()?;
+    /// assert_eq!(all, [(None, "/".to_owned(), 10)]);
+    /// assert_eq!(driver.metrics()?.dropped(DropReason::NullValue), 1);
+    /// # Ok::<(), headwater_topology::Error>(())
+    /// ```
     pub fn stream<K, V>(&self, topics: impl Into<Topics>) -> KStream<K, V>
     where
         K: DefaultSerde + Clone + Send + 'static,

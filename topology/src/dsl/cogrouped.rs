@@ -106,7 +106,8 @@ where
     V: Clone + Send + 'static,
 {
     /// Begins to fold several grouped streams into one aggregate: this one's values by
-    /// `aggregator`. Where that returns an `Option`, `None` removes the key.
+    /// `aggregator`. Where that returns an `Option`, `None` removes the key. Null keys and null
+    /// values are dropped and counted; records are folded in the order in which they come.
     ///
     /// ```
     /// use headwater_topology::{StreamsBuilder, TopologyTestDriver};
@@ -145,7 +146,8 @@ where
     K: Hash + Eq + Clone + Send + 'static,
     A: Clone + Send + 'static,
 {
-    /// Adds another grouped stream, with an aggregator for its values.
+    /// Adds another grouped stream, with an aggregator for its values. See the example of
+    /// [`KGroupedStream::cogroup`].
     #[must_use]
     pub fn cogroup<V, R>(
         &self,
@@ -180,7 +182,8 @@ where
     /// `initializer`.
     ///
     /// Every record that is not dropped gives a new aggregate; its timestamp is the largest so far
-    /// of the key.
+    /// of the key, its headers are those of the record. See the example of
+    /// [`KGroupedStream::cogroup`].
     pub fn aggregate(
         &self,
         initializer: impl Fn() -> A + Send + Sync + 'static,
@@ -264,7 +267,19 @@ where
     A: Clone + Send + 'static,
 {
     /// Folds the values of each key and window, in a store of that name. Each stream has a stream
-    /// time of its own, by which its records are late.
+    /// time of its own, by which its records are late. Null keys and null values are dropped. The
+    /// time of a result is the largest of its window.
+    ///
+    /// ```
+    /// # use headwater_topology::{StreamsBuilder, TimeWindows};
+    /// # use std::time::Duration;
+    /// # let builder = StreamsBuilder::new();
+    /// let days = TimeWindows::of_size_with_no_grace(Duration::from_secs(86_400));
+    /// let ins = builder.stream::<String, i64>("in").group_by_key();
+    /// let outs = builder.stream::<String, i64>("out").group_by_key();
+    /// let balance = ins.cogroup(|_, n, sum: i64| sum + n).cogroup(&outs, |_, n, sum| sum - n);
+    /// balance.windowed_by(days).aggregate(|| 0, "balance-by-day");
+    /// ```
     pub fn aggregate(
         &self,
         initializer: impl Fn() -> A + Send + Sync + 'static,
@@ -295,7 +310,19 @@ where
 {
     /// Folds the values of each key and session, in a store of that name; `merger` makes one
     /// aggregate of two, beginning with the initial one. Each stream has a stream time of its own,
-    /// by which its records are late.
+    /// by which its records are late. Null keys and null values are dropped. The time of a result
+    /// is the end of its session, and it has no headers.
+    ///
+    /// ```
+    /// # use headwater_topology::{SessionWindows, StreamsBuilder};
+    /// # use std::time::Duration;
+    /// # let builder = StreamsBuilder::new();
+    /// let visits = SessionWindows::of_inactivity_gap_with_no_grace(Duration::from_secs(600));
+    /// let clicks = builder.stream::<String, i64>("clicks").group_by_key();
+    /// let taps = builder.stream::<String, i64>("taps").group_by_key();
+    /// let both = clicks.cogroup(|_, _, n: i64| n + 1).cogroup(&taps, |_, _, n| n + 1);
+    /// both.windowed_by(visits).aggregate(|| 0, |_, one, other| one + other, "visits");
+    /// ```
     pub fn aggregate(
         &self,
         initializer: impl Fn() -> A + Send + Sync + 'static,

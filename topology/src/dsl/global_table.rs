@@ -58,7 +58,8 @@ impl StreamsBuilder {
     /// then on, without regard to time. It is kept in the store `<topic>-STATE-STORE`, which has
     /// no changelog: the topic is one. Null keys are dropped and counted, a null value removes a
     /// row. A record that cannot be read stops the application or is skipped, as the handler
-    /// says; there are no dead letters of it. A replay sees the table as it was at the reset.
+    /// says; there are no dead letters of it. A replay sees the table as it was at the reset. See
+    /// the example of [`KStream::join_global_table`].
     pub fn global_table<K, V>(&self, topic: &str) -> GlobalKTable<K, V>
     where
         K: DefaultSerde + Hash + Eq + Clone + Send + 'static,

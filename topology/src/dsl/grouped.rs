@@ -60,12 +60,46 @@ where
 {
     /// Counts the records of each key, in a store of that name.
     ///
-    /// Every record gives a new count; its timestamp is the largest so far of the key.
+    /// Every record gives a new count; its timestamp is the largest so far of the key, so that a
+    /// record out of order counts without setting the time back. Nothing is ever late. Null keys
+    /// and null values are dropped and counted. A result has the headers of its record.
+    ///
+    /// ```
+    /// # use headwater_topology::{StreamsBuilder, TopologyTestDriver};
+    /// let builder = StreamsBuilder::new();
+    /// let clicks = builder.stream::<String, Option<String>>("clicks").group_by_key();
+    /// clicks.count("counts").to_stream().to("out");
+    /// let driver = TopologyTestDriver::new(&builder.build()?)?;
+    /// let clicks = driver.input_topic::<String, Option<String>>("clicks");
+    /// for (page, time) in [(Some("/"), 10), (None, 11), (Some("/cart"), 5)] {
+    ///     clicks.pipe_input_at("ada", page.map(str::to_owned), time)?;
+    /// }
+    /// let out = driver.output_topic::<String, i64>("out")?.read_timed()?;
+    /// assert_eq!(out, [("ada".to_owned(), 1, 10), ("ada".to_owned(), 2, 10)]);
+    /// # Ok::<(), headwater_topology::Error>(())
+    /// ```
     pub fn count(&self, materialized: impl Into<Materialized<K, i64>>) -> KTable<K, i64> {
         self.add_aggregate("KSTREAM-AGGREGATE-", materialized.into(), Count)
     }
 
-    /// Combines the values of each key, in a store of that name: the first is taken as it is.
+    /// Combines the values of each key, in a store of that name: the first is taken as it is. Null
+    /// keys and values, times and headers are as with [`count`](Self::count); records are combined
+    /// in the order in which they come, not in that of their times.
+    ///
+    /// ```
+    /// # use headwater_topology::{StreamsBuilder, TopologyTestDriver};
+    /// let builder = StreamsBuilder::new();
+    /// let bids = builder.stream::<String, i64>("bids").group_by_key();
+    /// bids.reduce(|one, other| one.max(other), "highest-bids").to_stream().to("out");
+    /// let driver = TopologyTestDriver::new(&builder.build()?)?;
+    /// let bids = driver.input_topic::<String, i64>("bids");
+    /// for (bid, time) in [(10, 3), (7, 1)] {
+    ///     bids.pipe_input_at("vase", bid, time)?;
+    /// }
+    /// let out = driver.output_topic::<String, i64>("out")?.read_timed()?;
+    /// assert_eq!(out, [("vase".to_owned(), 10, 3), ("vase".to_owned(), 10, 3)]);
+    /// # Ok::<(), headwater_topology::Error>(())
+    /// ```
     pub fn reduce(
         &self,
         reducer: impl Fn(V, V) -> V + Send + Sync + 'static,
@@ -75,7 +109,8 @@ where
     }
 
     /// Folds the values of each key, in a store of that name. Where `aggregator` returns an
-    /// `Option`, `None` removes the key; the next record starts from `initializer` again.
+    /// `Option`, `None` removes the key; the next record starts from `initializer` again. Null keys
+    /// and values, times and headers are as with [`count`](Self::count).
     ///
     /// ```
     /// # use headwater_topology::StreamsBuilder;

@@ -28,7 +28,8 @@ where
     ///
     /// The mapper gives the group and the value of a row; it is called for the old value of a row
     /// as well, so its answer must not change. A null group or value takes no part. The table gets
-    /// a store if it has none, for the old values.
+    /// a store if it has none, for the old values. Rows change groups in the order of the table's
+    /// changes; of a versioned table, records that are not the newest of their key take no part.
     ///
     /// ```
     /// # use headwater_topology::{StreamsBuilder, TopologyTestDriver};
@@ -87,7 +88,8 @@ where
     V: Clone + Send + 'static,
 {
     /// Counts the rows of each group, in a store of that name. A group that has lost its last row
-    /// counts 0. The time of a count is the largest so far of its group.
+    /// counts 0. The time of a count is the largest so far of its group, its headers are those of
+    /// the change. See the example of [`KTable::group_by`].
     pub fn count(&self, materialized: impl Into<Materialized<K, i64>>) -> KTable<K, i64> {
         self.add_aggregate(
             "KTABLE-AGGREGATE-",
@@ -99,14 +101,25 @@ where
 
     /// Combines the values of each group, in a store of that name: the first is taken as it is,
     /// `adder` takes in a new one, and `subtractor` takes out an old one, in that order: a changed
-    /// row is first taken out, then in. The time of a result is the largest so far of its group.
+    /// row is first taken out, then in. The time of a result is the largest so far of its group. A
+    /// group that has lost its last row keeps what is left of the subtraction.
     ///
     /// ```
-    /// # use headwater_topology::StreamsBuilder;
-    /// # let builder = StreamsBuilder::new();
+    /// # use headwater_topology::{StreamsBuilder, TopologyTestDriver};
+    /// let builder = StreamsBuilder::new();
     /// let accounts = builder.table::<String, i64>("balance-of-account");
     /// let by_branch = accounts.group_by(|account, balance| (account[..2].to_owned(), *balance));
-    /// by_branch.reduce(|sum, balance| sum + balance, |sum, balance| sum - balance, "sums");
+    /// let sums = by_branch.reduce(|sum, new| sum + new, |sum, old| sum - old, "sums");
+    /// sums.to_stream().to("out");
+    /// let driver = TopologyTestDriver::new(&builder.build()?)?;
+    /// let accounts = driver.input_topic::<String, i64>("balance-of-account");
+    /// for (account, balance, time) in [("de-1", 50, 10), ("de-2", 20, 5), ("de-1", 10, 7)] {
+    ///     accounts.pipe_input_at(account, balance, time)?;
+    /// }
+    /// let out = driver.output_topic::<String, i64>("out")?.read_timed()?;
+    /// let expected = [("de", 50, 10), ("de", 70, 10), ("de", 30, 10)];
+    /// assert_eq!(out, expected.map(|(branch, sum, time)| (branch.to_owned(), sum, time)));
+    /// # Ok::<(), headwater_topology::Error>(())
     /// ```
     pub fn reduce(
         &self,
@@ -130,7 +143,21 @@ where
     /// Folds the values of each group, in a store of that name: `adder` takes in a new value,
     /// `subtractor` takes out an old one. A changed row is first taken out, then in. Where they
     /// return an `Option`, `None` removes the group; its next value starts from `initializer`
-    /// again. Without an aggregate nothing is subtracted.
+    /// again. Without an aggregate nothing is subtracted. Times and headers are as with
+    /// [`reduce`](Self::reduce).
+    ///
+    /// ```
+    /// # use headwater_topology::{JsonSerde, Materialized, StreamsBuilder};
+    /// # let builder = StreamsBuilder::new();
+    /// let accounts = builder.table::<String, i64>("balance-of-account");
+    /// let by_branch = accounts.group_by(|account, balance| (account[..2].to_owned(), *balance));
+    /// by_branch.aggregate(
+    ///     || (0_i64, 0_i64), // how many accounts, and their sum
+    ///     |_, balance, (n, sum)| (n + 1, sum + balance),
+    ///     |_, balance, (n, sum)| (n - 1, sum - balance),
+    ///     Materialized::with("sums", JsonSerde::shared()),
+    /// );
+    /// ```
     pub fn aggregate<A, R, S>(
         &self,
         initializer: impl Fn() -> A + Send + Sync + 'static,

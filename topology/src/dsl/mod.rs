@@ -20,6 +20,7 @@ pub(crate) mod window_shape;
 pub(crate) mod windowed;
 pub(crate) mod session_windowed;
 pub(crate) mod stream;
+pub(crate) mod stream_ends;
 pub(crate) mod branched;
 pub(crate) mod printed;
 pub(crate) mod deduplicate;

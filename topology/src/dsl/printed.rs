@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::dsl::handles::KStream;
-use crate::dsl::stream::Terminal;
+use crate::dsl::stream_ends::Terminal;
 use crate::operators::peek;
 
 /// Makes a line's text of a key and a value.
@@ -73,6 +73,12 @@ where
 {
     /// Prints each record, null keys and values as well, and ends here. What was printed is not
     /// taken back by an abort. A writer that fails is left alone: printing is for looking.
+    ///
+    /// ```
+    /// # use headwater_topology::{Printed, StreamsBuilder};
+    /// # let builder = StreamsBuilder::new();
+    /// builder.stream::<String, i64>("in").print(Printed::to_stdout().with_label("in"));
+    /// ```
     pub fn print(&self, printed: Printed<K, V>) -> Terminal {
         let name = self.scope.next_name("KSTREAM-PRINTER-");
         let Printed { writer, label, mapper } = printed;

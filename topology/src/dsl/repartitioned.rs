@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::dsl::handles::KStream;
 use crate::dsl::options::{KeyValueSerdes, Produced};
 use crate::dsl::repartition::repartition_by;
-use crate::dsl::stream::Terminal;
+use crate::dsl::stream_ends::Terminal;
 use crate::error::BuildError;
 use crate::graph::node::NodeKind;
 use crate::operators::dynamic_sink;

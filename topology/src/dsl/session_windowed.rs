@@ -34,7 +34,9 @@ where
         Self { emit, ..self }
     }
 
-    /// Counts the records of each key and session, in a store of that name; null values count.
+    /// Counts the records of each key and session, in a store of that name; null values count, null
+    /// keys are dropped. A record whose session, joined with those that it touches, ended before
+    /// stream time less gap and grace is late: it is dropped and counted.
     ///
     /// A record that prolongs sessions, or joins them, first gives a tombstone for each session
     /// that is no more, then the count of the new one. The timestamp of a result is the end of its
@@ -67,7 +69,17 @@ where
     }
 
     /// Combines the values of each key and session, in a store of that name: the first is taken as
-    /// it is; the reducer also makes one session of two.
+    /// it is; the reducer also makes one session of two. For null values, late records, times and
+    /// headers see [`count`](Self::count): a null value is passed to the reducer.
+    ///
+    /// ```
+    /// # use headwater_topology::{SessionWindows, StreamsBuilder};
+    /// # use std::time::Duration;
+    /// # let builder = StreamsBuilder::new();
+    /// let visits = SessionWindows::of_inactivity_gap_with_no_grace(Duration::from_secs(600));
+    /// let paths = builder.stream::<String, String>("clicks").group_by_key().windowed_by(visits);
+    /// paths.reduce(|path, page| path + " > " + &page, "paths-through-the-shop");
+    /// ```
     pub fn reduce(
         &self,
         reducer: impl Fn(V, V) -> V + Send + Sync + 'static,
@@ -87,7 +99,17 @@ where
 
     /// Folds the values of each key and session, in a store of that name; `merger` makes one
     /// aggregate of two, beginning with the initial one. Where `aggregator` returns an `Option`,
-    /// `None` removes the session.
+    /// `None` removes the session. For null values, late records, times and headers see
+    /// [`count`](Self::count): a null value is passed to the aggregator.
+    ///
+    /// ```
+    /// # use headwater_topology::{SessionWindows, StreamsBuilder};
+    /// # use std::time::Duration;
+    /// # let builder = StreamsBuilder::new();
+    /// let visits = SessionWindows::of_inactivity_gap_with_no_grace(Duration::from_secs(600));
+    /// let spent = builder.stream::<String, i64>("sales").group_by_key().windowed_by(visits);
+    /// spent.aggregate(|| 0_i64, |_, cents, sum| sum + cents, |_, one, other| one + other, "spent");
+    /// ```
     pub fn aggregate<A: Clone + Send + 'static, R: Into<Option<A>> + 'static>(
         &self,
         initializer: impl Fn() -> A + Send + Sync + 'static,

@@ -1,13 +1,8 @@
-//! `KStream`: a stream of records.
+//! `KStream`: what makes other records of the records of a stream, one by one.
 
-use crate::dsl::handles::{KGroupedStream, KStream};
-use crate::dsl::options::{Grouped, Produced};
-use crate::dsl::scope::Scope;
-use crate::error::{BoxError, BuildError};
-use crate::graph::node::{NodeFactory, NodeKind};
-use crate::operators::{filter, flat_map, map, merge, peek, sink};
-use crate::serdes::DefaultSerde;
-use crate::types::{NodeId, TopicRef};
+use crate::dsl::handles::KStream;
+use crate::error::BoxError;
+use crate::operators::{filter, flat_map, map};
 
 impl<K, V> KStream<K, V>
 where
@@ -22,7 +17,24 @@ where
         self
     }
 
-    /// Keeps the records that satisfy the predicate.
+    /// Keeps the records that satisfy the predicate, as they are.
+    ///
+    /// Null keys and null values are passed to the predicate where the types have them, late records
+    /// like any others; records keep their order, times and headers.
+    ///
+    /// ```
+    /// # use headwater_topology::{StreamsBuilder, TopologyTestDriver};
+    /// let builder = StreamsBuilder::new();
+    /// builder.stream::<String, i64>("in").filter(|_, n| *n > 1).to("out");
+    /// let driver = TopologyTestDriver::new(&builder.build()?)?;
+    /// let input = driver.input_topic::<String, i64>("in");
+    /// for (key, value, time) in [("k", 1, 10), ("k", 2, 5)] {
+    ///     input.pipe_input_at(key, value, time)?;
+    /// }
+    /// let out = driver.output_topic::<String, i64>("out")?.read_timed()?;
+    /// assert_eq!(out, [("k".to_owned(), 2, 5)]);
+    /// # Ok::<(), headwater_topology::Error>(())
+    /// ```
     #[must_use]
     pub fn filter(&self, predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> Self {
         let node = self.scope.add_processor("KSTREAM-FILTER-", &[self.node], |node| {
@@ -31,13 +43,32 @@ where
         Self::new(self.scope.clone(), node, self.repartition_required)
     }
 
-    /// Keeps the records that do not satisfy the predicate.
+    /// Keeps the records that do not satisfy the predicate: the other half of
+    /// [`filter`](Self::filter).
     #[must_use]
     pub fn filter_not(&self, predicate: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> Self {
         self.filter(move |key, value| !predicate(key, value))
     }
 
-    /// Makes of each record another one. The key is new: a grouping repartitions.
+    /// Makes of each record another one. The key is new: a grouping, a join or
+    /// [`to_table`](Self::to_table) repartitions.
+    ///
+    /// Null keys and null values are passed to the closure where the types have them, late records
+    /// like any others; records keep their order, times and headers.
+    ///
+    /// ```
+    /// # use headwater_topology::{StreamsBuilder, TopologyTestDriver};
+    /// let builder = StreamsBuilder::new();
+    /// builder.stream::<String, i64>("in").map(|key, n| (n, key)).to("out");
+    /// let driver = TopologyTestDriver::new(&builder.build()?)?;
+    /// let input = driver.input_topic::<String, i64>("in");
+    /// for (key, value, time) in [("k", 1, 10)] {
+    ///     input.pipe_input_at(key, value, time)?;
+    /// }
+    /// let out = driver.output_topic::<i64, String>("out")?.read_timed()?;
+    /// assert_eq!(out, [(1, "k".to_owned(), 10)]);
+    /// # Ok::<(), headwater_topology::Error>(())
+    /// ```
     #[must_use]
     pub fn map<K2, V2>(
         &self,
@@ -70,7 +101,10 @@ where
         KStream::new(self.scope.clone(), node, true)
     }
 
-    /// Makes of each value another one; the key stays.
+    /// Makes of each value another one; the key stays, and so does the partition.
+    ///
+    /// Null keys and null values are passed to the closure where the types have them, late records
+    /// like any others; records keep their order, times and headers.
     ///
     /// ```
     /// # use headwater_topology::StreamsBuilder;
@@ -139,8 +173,25 @@ where
         KStream::new(self.scope.clone(), node, self.repartition_required)
     }
 
-    /// Makes of each record any number of others, in order. The keys are new: a grouping
-    /// repartitions.
+    /// Makes of each record any number of others, in order. The keys are new, as with
+    /// [`map`](Self::map). All of them have the record's time and headers.
+    ///
+    /// Null keys and null values are passed to the closure where the types have them, late records
+    /// like any others.
+    ///
+    /// ```
+    /// # use headwater_topology::{StreamsBuilder, TopologyTestDriver};
+    /// let builder = StreamsBuilder::new();
+    /// builder.stream::<String, i64>("in").flat_map(|key, n| (0..n).map(move |i| (i, key.clone()))).to("out");
+    /// let driver = TopologyTestDriver::new(&builder.build()?)?;
+    /// let input = driver.input_topic::<String, i64>("in");
+    /// for (key, value, time) in [("k", 2, 10)] {
+    ///     input.pipe_input_at(key, value, time)?;
+    /// }
+    /// let out = driver.output_topic::<i64, String>("out")?.read_timed()?;
+    /// assert_eq!(out, [(0, "k".to_owned(), 10), (1, "k".to_owned(), 10)]);
+    /// # Ok::<(), headwater_topology::Error>(())
+    /// ```
     #[must_use]
     pub fn flat_map<K2, V2, I>(
         &self,
@@ -157,7 +208,22 @@ where
         KStream::new(self.scope.clone(), node, true)
     }
 
-    /// Makes of each value any number of others, in order; the key stays.
+    /// Makes of each value any number of others, in order; the key stays. For the rest see
+    /// [`flat_map`](Self::flat_map).
+    ///
+    /// ```
+    /// # use headwater_topology::{StreamsBuilder, TopologyTestDriver};
+    /// let builder = StreamsBuilder::new();
+    /// builder.stream::<String, i64>("in").flat_map_values(|n| [n, -n]).to("out");
+    /// let driver = TopologyTestDriver::new(&builder.build()?)?;
+    /// let input = driver.input_topic::<String, i64>("in");
+    /// for (key, value, time) in [("k", 2, 10)] {
+    ///     input.pipe_input_at(key, value, time)?;
+    /// }
+    /// let out = driver.output_topic::<String, i64>("out")?.read_timed()?;
+    /// assert_eq!(out, [("k".to_owned(), 2, 10), ("k".to_owned(), -2, 10)]);
+    /// # Ok::<(), headwater_topology::Error>(())
+    /// ```
     #[must_use]
     pub fn flat_map_values<V2, I>(
         &self,
@@ -175,7 +241,22 @@ where
         KStream::new(self.scope.clone(), node, self.repartition_required)
     }
 
-    /// Gives each record another key: a grouping repartitions.
+    /// Gives each record another key, as [`map`](Self::map) does; the value stays. A `None` is a
+    /// key like any other here, but the records that have it are dropped by what needs a key.
+    ///
+    /// ```
+    /// # use headwater_topology::{StreamsBuilder, TopologyTestDriver};
+    /// let builder = StreamsBuilder::new();
+    /// builder.stream::<String, i64>("in").select_key(|_, n| n % 2).to("out");
+    /// let driver = TopologyTestDriver::new(&builder.build()?)?;
+    /// let input = driver.input_topic::<String, i64>("in");
+    /// for (key, value, time) in [("k", 3, 10)] {
+    ///     input.pipe_input_at(key, value, time)?;
+    /// }
+    /// let out = driver.output_topic::<i64, i64>("out")?.read_timed()?;
+    /// assert_eq!(out, [(1, 3, 10)]);
+    /// # Ok::<(), headwater_topology::Error>(())
+    /// ```
     #[must_use]
     pub fn select_key<K2: Clone + Send + 'static>(
         &self,
@@ -185,143 +266,5 @@ where
             map::factory(node, move |key, value| (mapper(&key, &value), value))
         });
         KStream::new(self.scope.clone(), node, true)
-    }
-
-    /// Looks at each record as it passes. What `action` does is not taken back by an abort.
-    #[must_use]
-    pub fn peek(&self, action: impl Fn(&K, &V) + Send + Sync + 'static) -> Self {
-        let node = self
-            .scope
-            .add_processor("KSTREAM-PEEK-", &[self.node], |node| peek::factory(node, action));
-        Self::new(self.scope.clone(), node, self.repartition_required)
-    }
-
-    /// Looks at each record, and ends here. What `action` does is not taken back by an abort.
-    pub fn for_each(&self, action: impl Fn(&K, &V) + Send + Sync + 'static) -> Terminal {
-        let node = self
-            .scope
-            .add_processor("KSTREAM-FOREACH-", &[self.node], |node| peek::factory(node, action));
-        Terminal { scope: self.scope.clone(), node }
-    }
-
-    /// This stream's records and those of another, each in the order in which it is processed.
-    #[must_use]
-    pub fn merge(&self, other: &Self) -> Self {
-        if !self.scope.is_same(&other.scope) {
-            self.scope.refuse(BuildError::ForeignStream { operation: "merge" });
-            return self.clone();
-        }
-        // As in Kafka Streams a stream that is merged with itself stays what it is.
-        let parents = match self.node == other.node {
-            true => vec![self.node],
-            false => vec![self.node, other.node],
-        };
-        let node =
-            self.scope.add_processor("KSTREAM-MERGE-", &parents, |_| merge::factory::<K, V>());
-        let repartition_required = self.repartition_required || other.repartition_required;
-        Self::new(self.scope.clone(), node, repartition_required)
-    }
-
-    /// Writes the stream to a topic, with the types' own serdes.
-    ///
-    /// The topic has to exist when the application starts. The partition is that of Kafka's
-    /// default partitioner, or of [`Produced::with_stream_partitioner`]; a record without a key keeps the partition number of its task, modulo
-    /// the topic's partitions, so that a replay finds the same one.
-    pub fn to(&self, topic: &str) -> Terminal
-    where
-        K: DefaultSerde,
-        V: DefaultSerde,
-    {
-        self.to_with(topic, Produced::new())
-    }
-
-    /// Writes the stream to a topic, as `produced` says. See [`to`](Self::to).
-    pub fn to_with(&self, topic: &str, produced: Produced<K, V>) -> Terminal {
-        let name = self.scope.name_or_next(produced.name.as_ref(), "KSTREAM-SINK-");
-        let (key_serde, value_serde) = (produced.serdes.key, produced.serdes.value);
-        let id = self.scope.next_id();
-        let topic = TopicRef::external(topic);
-        let partitioner = produced.partitioner;
-        let factory = sink::factory(id, topic.clone(), key_serde, value_serde, partitioner);
-        let kind = NodeKind::Sink { topic, factory };
-        let node = self.scope.add_node(name, &[self.node], kind);
-        Terminal { scope: self.scope.clone(), node }
-    }
-
-    /// Groups by the key that the records have, with the types' own serdes.
-    #[must_use]
-    pub fn group_by_key(&self) -> KGroupedStream<K, V>
-    where
-        K: DefaultSerde,
-        V: DefaultSerde,
-    {
-        self.group_by_key_with(Grouped::new())
-    }
-
-    /// Groups by the key that the records have, as `grouped` (or its name) says.
-    #[must_use]
-    pub fn group_by_key_with(&self, grouped: impl Into<Grouped<K, V>>) -> KGroupedStream<K, V> {
-        KGroupedStream::new(
-            self.scope.clone(),
-            self.node,
-            self.repartition_required,
-            grouped.into(),
-        )
-    }
-
-    /// Groups by a new key, with the types' own serdes: aggregations go through a repartition
-    /// topic.
-    #[must_use]
-    pub fn group_by<K2>(
-        &self,
-        mapper: impl Fn(&K, &V) -> K2 + Send + Sync + 'static,
-    ) -> KGroupedStream<K2, V>
-    where
-        K2: DefaultSerde + Clone + Send + 'static,
-        V: DefaultSerde,
-    {
-        self.group_by_with(mapper, Grouped::new())
-    }
-
-    /// Groups by a new key, as `grouped` (or its name) says. See [`group_by`](Self::group_by).
-    #[must_use]
-    pub fn group_by_with<K2: Clone + Send + 'static>(
-        &self,
-        mapper: impl Fn(&K, &V) -> K2 + Send + Sync + 'static,
-        grouped: impl Into<Grouped<K2, V>>,
-    ) -> KGroupedStream<K2, V> {
-        let grouped = grouped.into();
-        let mut selected = self.select_key(mapper);
-        if let Some(name) = &grouped.name {
-            selected = selected.named(name);
-        }
-        selected.group_by_key_with(grouped)
-    }
-}
-
-impl<K, V> KStream<K, V> {
-    /// Ends the stream with a node of that name.
-    pub(crate) fn add_terminal(&self, name: String, factory: NodeFactory) -> Terminal {
-        let kind = NodeKind::Processor { stores: Vec::new(), factory };
-        let node = self.scope.add_node(name, &[self.node], kind);
-        Terminal::new(self.scope.clone(), node)
-    }
-}
-
-/// The end of a stream.
-#[derive(Debug)]
-pub struct Terminal {
-    scope: Scope,
-    node: NodeId,
-}
-
-impl Terminal {
-    pub(crate) fn new(scope: Scope, node: NodeId) -> Self {
-        Self { scope, node }
-    }
-
-    /// Names the node. Default = its kind and a number.
-    pub fn named(self, name: &str) {
-        self.scope.rename(self.node, name);
     }
 }

@@ -182,7 +182,19 @@ where
 
     /// Makes of each row another one, with a closure that sees tombstones as well: as `None`, for
     /// which it may return a row. Without a store of its own the table calls it for the old value
-    /// too, where a node below wants that.
+    /// too, where a node below wants that. Changes keep their order, times and headers.
+    ///
+    /// ```
+    /// # use headwater_topology::{StreamsBuilder, TopologyTestDriver};
+    /// let builder = StreamsBuilder::new();
+    /// let stock = builder.table::<String, i64>("stock");
+    /// stock.transform_values(|_, n| Some(n.unwrap_or(0))).to_stream().to("out");
+    /// let driver = TopologyTestDriver::new(&builder.build()?)?;
+    /// driver.input_topic::<String, Option<i64>>("stock").pipe_input_at("nut", None, 10)?;
+    /// let out = driver.output_topic::<String, i64>("out")?.read_timed()?;
+    /// assert_eq!(out, [("nut".to_owned(), 0, 10)]);
+    /// # Ok::<(), headwater_topology::Error>(())
+    /// ```
     #[must_use]
     pub fn transform_values<V2: Clone + Send + 'static>(
         &self,
@@ -207,7 +219,22 @@ where
     }
 
     /// The changes of the table as a stream: a removed row is `None`, a tombstone in a topic.
-    /// Times and headers stay; nothing is left out, not even an update to the same value.
+    /// Times and headers stay; nothing is left out, not even an update to the same value, or one
+    /// that is older than the row that it replaces.
+    ///
+    /// ```
+    /// # use headwater_topology::{StreamsBuilder, TopologyTestDriver};
+    /// let builder = StreamsBuilder::new();
+    /// builder.table::<String, i64>("stock").to_stream().to("out");
+    /// let driver = TopologyTestDriver::new(&builder.build()?)?;
+    /// let stock = driver.input_topic::<String, Option<i64>>("stock");
+    /// for (n, time) in [(Some(7), 10), (None, 9)] {
+    ///     stock.pipe_input_at("nut", n, time)?;
+    /// }
+    /// let out = driver.output_topic::<String, Option<i64>>("out")?.read_timed()?;
+    /// assert_eq!(out, [("nut".to_owned(), Some(7), 10), ("nut".to_owned(), None, 9)]);
+    /// # Ok::<(), headwater_topology::Error>(())
+    /// ```
     #[must_use]
     pub fn to_stream(&self) -> KStream<K, Option<V>> {
         let node = self.scope.add_processor("KTABLE-TOSTREAM-", &[self.node], |_| {

@@ -39,7 +39,9 @@ where
     }
 
     /// Counts the records of each key and window, in a store of that name. Null values count, but
-    /// for sliding windows.
+    /// for sliding windows. Null keys are dropped. A record is dropped for each of its windows
+    /// whose end, and the grace, stream time has come to; one that comes out of order, but in time,
+    /// counts like any other. A result has the headers of its record.
     ///
     /// The timestamp of a result is the largest of its window.
     ///
@@ -67,7 +69,17 @@ where
     }
 
     /// Combines the values of each key and window, in a store of that name: the first is taken as
-    /// it is, the others go through the reducer, null values as well.
+    /// it is, the others go through the reducer, null values as well. Late records and times are
+    /// as with [`count`](Self::count).
+    ///
+    /// ```
+    /// # use headwater_topology::{StreamsBuilder, TimeWindows};
+    /// # use std::time::Duration;
+    /// # let builder = StreamsBuilder::new();
+    /// let hours = TimeWindows::of_size_with_no_grace(Duration::from_secs(3_600));
+    /// let readings = builder.stream::<String, i64>("temperatures").group_by_key();
+    /// readings.windowed_by(hours).reduce(|one, other| one.max(other), "highest-by-hour");
+    /// ```
     pub fn reduce(
         &self,
         reducer: impl Fn(V, V) -> V + Send + Sync + 'static,
@@ -77,7 +89,17 @@ where
     }
 
     /// Folds the values of each key and window, in a store of that name. Where `aggregator`
-    /// returns an `Option`, `None` removes the window of the key.
+    /// returns an `Option`, `None` removes the window of the key. Null values are passed to the
+    /// aggregator; late records and times are as with [`count`](Self::count).
+    ///
+    /// ```
+    /// # use headwater_topology::{StreamsBuilder, TimeWindows};
+    /// # use std::time::Duration;
+    /// # let builder = StreamsBuilder::new();
+    /// let minutes = TimeWindows::of_size_with_no_grace(Duration::from_secs(60));
+    /// let sales = builder.stream::<String, i64>("sales").group_by_key();
+    /// sales.windowed_by(minutes).aggregate(|| 0_i64, |_, cents, sum| sum + cents, "revenue");
+    /// ```
     pub fn aggregate<A: Clone + Send + 'static, R: Into<Option<A>> + 'static>(
         &self,
         initializer: impl Fn() -> A + Send + Sync + 'static,
