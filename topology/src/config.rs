@@ -1,6 +1,7 @@
 //! The configuration of an application, in Kafka Streams' words.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -94,6 +95,7 @@ pub struct StreamsConfig {
     pub(crate) dead_letter_topic: Option<String>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) num_stream_threads: usize,
+    pub(crate) state_dir: Option<PathBuf>,
     pub(crate) restarts_max: usize,
     pub(crate) restart_window: Duration,
     pub(crate) retry_backoff: Duration,
@@ -122,6 +124,7 @@ impl StreamsConfig {
             dead_letter_topic: None,
             clock: Arc::new(SystemClock::new()),
             num_stream_threads: 1,
+            state_dir: None,
             restarts_max: 10,
             restart_window: Duration::from_secs(600),
             retry_backoff: Duration::from_millis(100),
@@ -221,6 +224,15 @@ impl StreamsConfig {
         self
     }
 
+    /// `state.dir`: the folder for stores on disk. Each application has a folder of its name in it.
+    /// Default = none: it has to be set where a store is
+    /// [persistent](crate::Materialized::with_store_type).
+    #[must_use]
+    pub fn state_dir(mut self, path: impl Into<PathBuf>) -> Self {
+        self.state_dir = Some(path.into());
+        self
+    }
+
     /// How often each thread may be
     /// [replaced](crate::StreamThreadExceptionResponse::ReplaceThread) within any time of that
     /// length, before an error ends the application after all. Default = 10 times in 10 minutes.
@@ -278,6 +290,7 @@ impl StreamsConfig {
                 }
             }
             "commit.interval.ms" => self.commit_interval = Some(millis()?),
+            "state.dir" => self.state_dir = Some(value.into()),
             "num.stream.threads" => self.num_stream_threads = count()?,
             "retry.backoff.ms" => self.retry_backoff = millis()?,
             "retry.backoff.max.ms" => self.retry_backoff_max = millis()?,

@@ -51,6 +51,14 @@ pub enum BuildError {
         /// The source that wants it as well.
         second: String,
     },
+    /// A store is to be on disk that cannot be there.
+    #[error("store {store} cannot be on disk: {reason}")]
+    NotPersistent {
+        /// The store.
+        store: String,
+        /// Why it cannot.
+        reason: &'static str,
+    },
     /// A processor is to use a store that the topology does not have.
     #[error("a processor uses store {store}, which was not added to the topology")]
     UnknownStore {
@@ -189,6 +197,16 @@ pub enum Error {
         records: u64,
         /// Their bytes, where those are limited.
         bytes: u64,
+    },
+    /// The rows that a store has on disk cannot be read or written.
+    #[error("store {store} cannot use its rows in {path}: {reason}")]
+    StateDirectory {
+        /// The store, or all of them.
+        store: String,
+        /// The folder of the application.
+        path: String,
+        /// What has failed.
+        reason: String,
     },
     /// The application runs already.
     #[error("application {application_id} runs on this log: close it first")]

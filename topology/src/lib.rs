@@ -55,6 +55,7 @@ pub use dsl::table_options::{TableOptions, VersionedMaterialized};
 pub use dsl::windows::Windows;
 pub use error::{BoxError, BuildError, Error, RecordPosition, Result};
 pub use error_handler::{ErrorHandler, ErrorResponse, FailedRecord, FailureKind, RETRIES_MAX};
+pub use graph::node::StoreType;
 pub use graph::plan::Topology;
 pub use metrics::{DropReason, MetricsSnapshot};
 pub use operators::dropped::DroppedRecord;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::dsl::handles::KStream;
 use crate::dsl::options::KeyValueSerdes;
 use crate::dsl::repartition::repartition;
-use crate::graph::node::{StoreDefinition, StoreKind};
+use crate::graph::node::{StoreDefinition, StoreKind, StoreType};
 use crate::operators::deduplicate::{self, SeenStore};
 use crate::processor::StoreHandle;
 use crate::serdes::DefaultSerde;
@@ -76,6 +76,7 @@ where
             kind: StoreKind::Window { retention_ms },
             logged: true,
             cached: Some(false),
+            store_type: StoreType::InMemory,
             configs: std::collections::BTreeMap::new(),
             factory: Arc::new(build),
         };

@@ -8,7 +8,7 @@ use crate::dsl::scope::Scope;
 use crate::dsl::table_joined::TableJoined;
 use crate::dsl::table_node::{Above, TableNode};
 use crate::error::BuildError;
-use crate::graph::node::{NodeKind, StoreDefinition, StoreKind};
+use crate::graph::node::{NodeKind, StoreDefinition, StoreKind, StoreType};
 use crate::operators::foreign_key::foreign_change;
 use crate::operators::foreign_key::messages::{
     Registration, RegistrationSerde, Response, ResponseSerde,
@@ -271,6 +271,7 @@ impl Parts<'_> {
                 kind: StoreKind::KeyValue,
                 logged: true,
                 cached: Some(false),
+                store_type: StoreType::InMemory,
                 configs: Default::default(),
                 factory: Arc::new(|| StoreHandle::new(BytesStore::default())),
             },

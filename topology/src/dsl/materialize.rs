@@ -16,10 +16,10 @@ pub(crate) fn definition<K, V: 'static>(
     kind: StoreKind,
     build: impl Fn(String, SerdeRef<V>) -> StoreHandle + Send + Sync + 'static,
 ) -> StoreDefinition {
-    let Materialized { store, value_serde, logged, cached, configs, .. } = materialized;
+    let Materialized { store, value_serde, logged, cached, store_type, configs, .. } = materialized;
     let name = store.clone();
     let factory = Arc::new(move || build(name.clone(), Arc::clone(&value_serde)));
-    StoreDefinition { name: store, kind, logged, cached, configs, factory }
+    StoreDefinition { name: store, kind, logged, cached, store_type, configs, factory }
 }
 
 /// A versioned store as `materialized` says, with that serde for its keys if it says none.

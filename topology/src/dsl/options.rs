@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use headwater_log_store::AutoOffsetReset;
 
+use crate::graph::node::StoreType;
 use crate::partitioner::{PartitionerRef, StreamPartitioner};
 use crate::serdes::{DefaultSerde, SerdeRef};
 use crate::time::TimestampExtractor;
@@ -247,6 +248,7 @@ pub struct Materialized<K, V> {
     pub(crate) value_serde: SerdeRef<V>,
     pub(crate) logged: bool,
     pub(crate) cached: Option<bool>,
+    pub(crate) store_type: StoreType,
     pub(crate) configs: BTreeMap<String, String>,
     pub(crate) retention_ms: Option<i64>,
 }
@@ -282,6 +284,7 @@ impl<K, V> Materialized<K, V> {
             value_serde,
             logged: true,
             cached: None,
+            store_type: StoreType::default(),
             configs: BTreeMap::new(),
             retention_ms: None,
         }
@@ -328,6 +331,14 @@ impl<K, V> Materialized<K, V> {
     #[must_use]
     pub fn with_caching_disabled(mut self) -> Self {
         self.cached = Some(false);
+        self
+    }
+
+    /// With the rows in memory, or on disk: see [`StoreType`]. Default = in memory. Only rows by key
+    /// can be on disk: windows, sessions and versions of rows cannot.
+    #[must_use]
+    pub fn with_store_type(mut self, store_type: StoreType) -> Self {
+        self.store_type = store_type;
         self
     }
 

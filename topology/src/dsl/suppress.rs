@@ -7,7 +7,7 @@ use crate::dsl::handles::KTable;
 use crate::dsl::suppressed::{SuppressKey, Suppressed};
 use crate::dsl::table_node::{Above, TableNode};
 use crate::error::BuildError;
-use crate::graph::node::{NodeKind, StoreDefinition, StoreKind};
+use crate::graph::node::{NodeKind, StoreDefinition, StoreKind, StoreType};
 use crate::operators::suppress::{self, SuppressOptions};
 use crate::operators::table_state::TableState;
 use crate::operators::value_getter::View;
@@ -152,6 +152,7 @@ where
                 kind: StoreKind::KeyValue,
                 logged: buffer.logged,
                 cached: Some(false),
+                store_type: StoreType::InMemory,
                 configs: buffer.configs,
                 factory: Arc::new(build),
             },

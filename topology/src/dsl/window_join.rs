@@ -8,7 +8,7 @@ use crate::dsl::options::KeyValueSerdes;
 use crate::dsl::scope::Scope;
 use crate::dsl::stream_joined::StreamJoined;
 use crate::error::BuildError;
-use crate::graph::node::{NodeKind, StoreDefinition, StoreKind};
+use crate::graph::node::{NodeKind, StoreDefinition, StoreKind, StoreType};
 use crate::operators::merge;
 use crate::operators::stream_join::{self, JoinOptions, LeftSide, RightSide};
 use crate::processor::StoreHandle;
@@ -372,6 +372,7 @@ where
         let (logged, configs) = (self.logged, self.configs.clone());
         let factory_name = name.clone();
         let factory = Arc::new(move || build(factory_name.clone()));
-        StoreDefinition { name, kind, logged, cached: Some(false), configs, factory }
+        let (cached, store_type) = (Some(false), StoreType::InMemory);
+        StoreDefinition { name, kind, logged, cached, store_type, configs, factory }
     }
 }

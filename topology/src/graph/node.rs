@@ -60,6 +60,26 @@ pub(crate) struct Node {
     pub(crate) children: Vec<NodeId>,
 }
 
+/// Where the rows of a store are; Kafka Streams' `BuiltInDslStoreSuppliers`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreType {
+    /// In memory, all of them. A start restores them from the changelog.
+    #[default]
+    InMemory,
+    /// On disk, in the folder `state.dir`, and those in use in memory as well. They are written
+    /// after each commit of the log, with a note of how far in the changelog they are: a start
+    /// replays only what lies behind that.
+    #[cfg(feature = "persistent")]
+    Persistent,
+}
+
+impl StoreType {
+    pub(crate) fn is_persistent(self) -> bool {
+        self != Self::InMemory
+    }
+}
+
 /// How long the rows of a store live, and so how its changelog is cleaned up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StoreKind {
@@ -77,6 +97,8 @@ pub(crate) struct StoreDefinition {
     pub(crate) logged: bool,
     /// Whether it holds updates back in a record cache; `None` as the topology says.
     pub(crate) cached: Option<bool>,
+    /// Where its rows are.
+    pub(crate) store_type: StoreType,
     /// Configs of the changelog topic over the defaults.
     pub(crate) configs: BTreeMap<String, String>,
     pub(crate) factory: StoreFactory,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use headwater_log_store::TopicName;
 
 use crate::error::BuildError;
-use crate::graph::node::{Node, NodeKind, StoreDefinition, StoreUse};
+use crate::graph::node::{Node, NodeKind, StoreDefinition, StoreKind, StoreUse};
 
 /// Checks names and sources.
 pub(crate) fn validate(nodes: &[Node], stores: &[StoreDefinition]) -> Result<(), BuildError> {
@@ -41,6 +41,14 @@ pub(crate) fn validate(nodes: &[Node], stores: &[StoreDefinition]) -> Result<(),
         check_name("store", &store.name)?;
         if !store_names.insert(store.name.as_str()) {
             return Err(BuildError::DuplicateStore { store: store.name.clone() });
+        }
+        let obstacle = match (store.kind, store.logged) {
+            (StoreKind::KeyValue, true) => None,
+            (StoreKind::KeyValue, false) => Some("without a changelog nothing tells how far it is"),
+            _ => Some("only rows by key can be there, not windows, sessions or versions"),
+        };
+        if let Some(reason) = obstacle.filter(|_| store.store_type.is_persistent()) {
+            return Err(BuildError::NotPersistent { store: store.name.clone(), reason });
         }
     }
     Ok(())

@@ -80,7 +80,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> Rows<K, V> {
     pub(crate) fn get(&self, key: &K) -> Option<V> {
         match self {
             Self::KeyValue(store) => {
-                store.borrow().get(key, Isolation::Current).map(|row| row.value.clone())
+                store.borrow_mut().get(key, Isolation::Current).map(|row| row.value.clone())
             }
             Self::Versioned(store) => store.borrow().get(key).map(|row| row.value),
         }

@@ -132,7 +132,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ValueGetter<K, V>
     for Rc<RefCell<KeyValueStore<K, V>>>
 {
     fn get(&self, key: &K) -> Option<ValueAndTimestamp<V>> {
-        self.borrow().get(key, Isolation::Current).cloned()
+        self.borrow_mut().get(key, Isolation::Current).cloned()
     }
 }
 

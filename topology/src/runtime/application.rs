@@ -10,10 +10,17 @@ use crate::config::StreamsConfig;
 use crate::error::Result;
 use crate::graph::plan::Graph;
 use crate::runtime::commit_metadata::CommitMetadata;
+use crate::runtime::on_disk::OnDisk;
 use crate::runtime::registry::Registration;
 use crate::runtime::resolve::{Resolved, create_internal_topics, resolve};
 use crate::runtime::wipe::{finish_reset, group_offsets};
 use crate::types::TaskId;
+
+/// What an application has for itself alone.
+struct Held {
+    _registration: Registration,
+    on_disk: Option<OnDisk>,
+}
 
 /// An application on its log: topics checked and created, an unfinished reset finished. No other
 /// of its id runs on the log until it is [released](Self::release) or dropped.
@@ -24,7 +31,7 @@ pub(crate) struct Application {
     pub(crate) resolved: Resolved,
     /// All of its tasks, upstream first.
     pub(crate) tasks: Vec<TaskId>,
-    registration: Mutex<Option<Registration>>,
+    held: Mutex<Option<Held>>,
 }
 
 impl Application {
@@ -40,14 +47,20 @@ impl Application {
         let resolved = resolve(graph, &config, log.as_ref())?;
         create_internal_topics(&resolved, log.as_ref())?;
         let tasks = tasks(&resolved);
+        let on_disk = OnDisk::open(graph, &config)?;
         Ok(Self {
             log: Arc::clone(log),
             graph: Arc::clone(graph),
             config,
             resolved,
             tasks,
-            registration: Mutex::new(Some(registration)),
+            held: Mutex::new(Some(Held { _registration: registration, on_disk })),
         })
+    }
+
+    /// The folder of its stores on disk, if it has any.
+    pub(crate) fn on_disk(&self) -> Option<OnDisk> {
+        self.held.lock().as_ref().and_then(|held| held.on_disk.clone())
     }
 
     /// What its group has committed.
@@ -69,7 +82,7 @@ impl Application {
 
     /// Lets another application of this id run: this one has ended.
     pub(crate) fn release(&self) {
-        self.registration.lock().take();
+        self.held.lock().take();
     }
 }
 

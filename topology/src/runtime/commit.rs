@@ -43,6 +43,7 @@ impl TaskSet {
             self.recover_from_failure(*failure)?;
             return Ok(CommitOutcome::TakenBack);
         }
+        self.write_to_disk()?;
         for task in &mut self.tasks {
             task.commit();
         }
@@ -83,6 +84,7 @@ impl TaskSet {
     fn write_commit(&mut self) -> Step {
         let dirty: usize = self.tasks.iter().map(|task| task.dirty_len()).sum();
         let before = self.context.producer.transaction_bytes().used;
+        self.check_disk()?;
         for task in &self.tasks {
             self.context.current.task = task.id;
             task.log_changes(&mut self.context)?;

@@ -1,50 +1,129 @@
-//! Restores the stores of a task from their changelogs.
+//! Restores the stores of a task from their changelogs: all of one in memory, and of one on disk
+//! what has come since its rows were written.
 
 use std::time::Duration;
 
-use headwater_log_store::{ConsumerConfig, Log, PartitionId, TopicName, TopicPartition};
+use headwater_log_store::{ConsumerConfig, Log, TopicPartition};
 
 use crate::error::{Error, RecordPosition, Result};
-use crate::runtime::task::Task;
+use crate::runtime::on_disk::{OnDisk, changelog_of, end_of_changelog, is_covered_by};
+use crate::runtime::task::{Task, TaskStore};
+use crate::store::backing::Covered;
 
 /// How long one poll waits where the end is known to lie ahead.
 const POLL: Duration = Duration::from_millis(100);
 
 /// Reads each changelog up to the end that it has now. Returns how many records that were.
-pub(crate) fn restore(task: &Task, log: &dyn Log) -> Result<u64> {
+pub(crate) fn restore(task: &Task, log: &dyn Log, on_disk: Option<&OnDisk>) -> Result<u64> {
     let mut restored = 0;
     for store in &task.stores {
         let Some(changelog) = &store.changelog else { continue };
-        let name = TopicName::new(changelog)
-            .map_err(Error::log(format!("a look at topic {changelog}")))?;
-        let topic_partition = TopicPartition::new(name, PartitionId::new(task.id.partition));
-        let failed = || format!("the restore of store {} from {topic_partition}", store.name);
-        let watermarks = log.watermarks(&topic_partition).map_err(Error::log(failed()))?;
-        if watermarks.start >= watermarks.end {
-            continue;
+        let changelog = changelog_of(changelog, task.id)?;
+        restored += Restore { store, changelog, log, on_disk }.run()?;
+    }
+    Ok(restored)
+}
+
+/// The restore of one store.
+struct Restore<'a> {
+    store: &'a TaskStore,
+    changelog: TopicPartition,
+    log: &'a dyn Log,
+    on_disk: Option<&'a OnDisk>,
+}
+
+impl Restore<'_> {
+    fn run(&self) -> Result<u64> {
+        let changelog = &self.changelog;
+        let failed = || format!("the restore of store {} from {changelog}", self.store.name);
+        let watermarks = self.log.watermarks(changelog).map_err(Error::log(failed()))?;
+        let target = end_of_changelog(self.log, changelog)?;
+        let start = match self.covered()? {
+            Some(covered) if is_covered_by(self.log, changelog, watermarks, covered)? => {
+                covered.offset
+            }
+            _ => {
+                self.clear()?;
+                watermarks.start
+            }
+        };
+        if start >= target.offset {
+            return Ok(0);
         }
+        let mut restored = 0;
         let mut consumer =
-            log.consumer(&ConsumerConfig::default()).map_err(Error::log(failed()))?;
+            self.log.consumer(&ConsumerConfig::default()).map_err(Error::log(failed()))?;
         consumer
-            .assign(std::slice::from_ref(&topic_partition))
-            .and_then(|()| consumer.seek(&topic_partition, watermarks.start))
+            .assign(std::slice::from_ref(changelog))
+            .and_then(|()| consumer.seek(changelog, start))
             .map_err(Error::log(failed()))?;
-        let mut managed = store.store.borrow_mut();
-        while consumer.position(&topic_partition).map_err(Error::log(failed()))? < watermarks.end {
+        while consumer.position(changelog).map_err(Error::log(failed()))? < target.offset {
             for batch in consumer.poll(POLL).map_err(Error::log(failed()))? {
-                for view in batch.iter().filter(|view| view.offset < watermarks.end) {
+                for view in batch.iter().filter(|view| view.offset < target.offset) {
                     restored += 1;
-                    managed.restore(&view).map_err(|reason| Error::Restore {
-                        store: store.name.clone(),
+                    let is_full = self.take(&view).map_err(|reason| Error::Restore {
+                        store: self.store.name.clone(),
                         position: RecordPosition {
-                            topic_partition: topic_partition.clone(),
+                            topic_partition: changelog.clone(),
                             offset: view.offset,
                         },
                         reason: reason.to_string(),
                     })?;
+                    if is_full {
+                        self.write(Covered { offset: view.offset.next(), ..target })?;
+                    }
                 }
             }
         }
+        self.write(target)?;
+        Ok(restored)
     }
-    Ok(restored)
+
+    fn take(
+        &self,
+        view: &headwater_log_store::RecordView<'_>,
+    ) -> Result<bool, crate::error::BoxError> {
+        let mut store = self.store.store.borrow_mut();
+        match store.backed() {
+            Some(rows) => rows.restore(view),
+            None => store.restore(view).map(|()| false),
+        }
+    }
+
+    fn covered(&self) -> Result<Option<Covered>> {
+        let mut store = self.store.store.borrow_mut();
+        let covered = store.backed().map(|rows| rows.covered()).transpose();
+        covered.map(Option::flatten).map_err(|reason| self.disk_error(&reason))
+    }
+
+    fn clear(&self) -> Result<()> {
+        let mut store = self.store.store.borrow_mut();
+        let cleared = store.backed().map(|rows| rows.clear()).transpose();
+        cleared.map(drop).map_err(|reason| self.disk_error(&reason))
+    }
+
+    fn write(&self, covered: Covered) -> Result<()> {
+        let mut store = self.store.store.borrow_mut();
+        let written = store.backed().map(|rows| rows.write(covered)).transpose();
+        written.map(drop).map_err(|reason| self.disk_error(&reason))
+    }
+
+    fn disk_error(&self, reason: &crate::error::BoxError) -> Error {
+        store_error(self.on_disk, &self.store.name, reason)
+    }
+}
+
+/// The error of a store on disk.
+pub(crate) fn store_error(
+    on_disk: Option<&OnDisk>,
+    store: &str,
+    reason: &crate::error::BoxError,
+) -> Error {
+    match on_disk {
+        Some(on_disk) => on_disk.failed(store, reason),
+        None => Error::NotRunning {
+            operation: "a write to a store",
+            reason: "has closed its folder of stores".to_owned(),
+        },
+    }
 }

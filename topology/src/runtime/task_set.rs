@@ -21,13 +21,14 @@ use crate::runtime::application::Application;
 use crate::runtime::assignment::WorkerId;
 use crate::runtime::ends::end_of;
 use crate::runtime::global::GlobalTables;
+use crate::runtime::on_disk::OnDisk;
 use crate::runtime::physical::Blueprint;
 use crate::runtime::poison::Poison;
 use crate::runtime::record_queue::RecordQueue;
 use crate::runtime::resolve::Resolved;
 use crate::runtime::restore::restore;
 use crate::runtime::stage::Replay;
-use crate::runtime::task::{Progress, Task};
+use crate::runtime::task::{Progress, Task, TaskStore};
 use crate::store::record_cache::CacheBudget;
 use crate::types::TaskId;
 
@@ -49,6 +50,7 @@ pub(crate) struct TaskSet {
     pub(crate) globals: GlobalTables,
     /// The tasks that run: all, or the one that a replay has come to.
     pub(crate) active: Vec<usize>,
+    pub(crate) on_disk: Option<OnDisk>,
     pub(crate) replay: Option<Replay>,
     pub(crate) poison: Poison,
     /// What the record caches of the tasks may hold, if there are any.
@@ -88,6 +90,7 @@ impl TaskSet {
         Ok(Self {
             application: Arc::clone(application),
             log: Arc::clone(log),
+            on_disk: application.on_disk(),
             replay: None,
             config: config.clone(),
             consumer,
@@ -124,9 +127,18 @@ impl TaskSet {
         let offsets = self.application.offsets()?;
         let application = Arc::clone(&self.application);
         let blueprint = Blueprint::new(&application, &offsets);
+        let persistent = |store: &TaskStore| {
+            application.graph.store(&store.name).is_some_and(|s| s.store_type.is_persistent())
+        };
         for id in ids {
             let mut task = blueprint.build(*id, &self.globals, self.cache.as_ref())?;
-            self.context.metrics.records_restored += restore(&task, self.log.as_ref())?;
+            for store in task.stores.iter().filter(|store| persistent(store)) {
+                if let Some(on_disk) = &self.on_disk {
+                    on_disk.back(*id, store)?;
+                }
+            }
+            self.context.metrics.records_restored +=
+                restore(&task, self.log.as_ref(), self.on_disk.as_ref())?;
             if application.graph.kafka_compat {
                 task.forget_stream_times();
             }

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::graph::node::{StoreDefinition, StoreFactory, StoreKind};
+use crate::graph::node::{StoreDefinition, StoreFactory, StoreKind, StoreType};
 use crate::processor::StoreHandle;
 use crate::serdes::{DefaultSerde, SerdeRef};
 use crate::state_stores::key_value::{KeyValueStore, TimestampedKeyValueStore};
@@ -251,8 +251,15 @@ impl<S> StoreBuilder<S> {
         let of = name.clone();
         let factory: StoreFactory = Arc::new(move || build(of.clone()));
         let configs = BTreeMap::new();
-        let definition =
-            StoreDefinition { name, kind, logged: true, cached: Some(false), configs, factory };
+        let definition = StoreDefinition {
+            name,
+            kind,
+            logged: true,
+            cached: Some(false),
+            store_type: StoreType::InMemory,
+            configs,
+            factory,
+        };
         Self { definition, opens: PhantomData }
     }
 
@@ -261,6 +268,13 @@ impl<S> StoreBuilder<S> {
     #[must_use]
     pub fn without_logging(mut self) -> Self {
         self.definition.logged = false;
+        self
+    }
+
+    /// With its rows in memory, or on disk: see [`StoreType`]. Default = in memory.
+    #[must_use]
+    pub fn with_store_type(mut self, store_type: StoreType) -> Self {
+        self.definition.store_type = store_type;
         self
     }
 

@@ -34,7 +34,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyValueStore<K, V> {
     /// The value of a key.
     #[must_use]
     pub fn get(&self, key: &K) -> Option<V> {
-        self.rows.borrow().get(key, Isolation::Current).map(|row| row.value.clone())
+        self.rows.borrow_mut().get(key, Isolation::Current).map(|row| row.value.clone())
     }
 
     /// Sets the value of a key.
@@ -135,7 +135,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> TimestampedKeyValueStor
     /// The value of a key with its time.
     #[must_use]
     pub fn get(&self, key: &K) -> Option<ValueAndTimestamp<V>> {
-        self.0.rows.borrow().get(key, Isolation::Current).cloned()
+        self.0.rows.borrow_mut().get(key, Isolation::Current).cloned()
     }
 
     /// Sets the value of a key with its time.

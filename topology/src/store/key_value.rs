@@ -1,15 +1,17 @@
-//! The key-value store in memory.
+//! The key-value store: typed rows in memory, all of them or those in use of a store on disk.
 
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::hash::Hash;
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds};
 use std::rc::Rc;
 
 use headwater_log_store::RecordView;
 
 use crate::error::{BoxError, Error, Result};
 use crate::serdes::SerdeRef;
+use crate::store::backed_rows::BackedRows;
+use crate::store::backing::Backing;
 use crate::store::managed::{ChangelogRecord, ChangelogWriter, ManagedStore};
 use crate::store::record_cache::{
     CacheBudget, CachedStore, Cause, Held, RecordCache, Update, row_bytes,
@@ -29,18 +31,22 @@ pub(crate) struct KeyValueStore<K, V> {
     /// The keys by their bytes, from the first ordered read on.
     index: Option<BTreeMap<Vec<u8>, K>>,
     cache: Option<RecordCache<K, V>>,
+    /// The committed rows, if they are on disk; the table then has only some of them.
+    backed: Option<BackedRows>,
     key_serde: SerdeRef<K>,
     value_serde: SerdeRef<V>,
 }
 
 impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyValueStore<K, V> {
     pub(crate) fn new(name: String, key_serde: SerdeRef<K>, value_serde: SerdeRef<V>) -> Self {
-        Self { name, table: Table::new(), index: None, cache: None, key_serde, value_serde }
+        let (table, index, cache, backed) = (Table::new(), None, None, None);
+        Self { name, table, index, cache, backed, key_serde, value_serde }
     }
 
     /// The value of a key, to be changed in place.
     #[inline]
     pub(crate) fn change(&mut self, key: &K) -> &mut Option<ValueAndTimestamp<V>> {
+        self.load(key);
         if self.index.is_some() && self.table.get(key, Isolation::Current).is_none() {
             // An index that misses a key would hide it.
             let bytes = self.serialize_key(key).ok();
@@ -56,8 +62,32 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyValueStore<K, V> {
         self.table.change(key)
     }
 
-    pub(crate) fn get(&self, key: &K, isolation: Isolation) -> Option<&ValueAndTimestamp<V>> {
+    pub(crate) fn get(&mut self, key: &K, isolation: Isolation) -> Option<&ValueAndTimestamp<V>> {
+        self.load(key);
         self.table.get(key, isolation)
+    }
+
+    /// Brings the row of a key into the table, if it is on disk.
+    #[inline]
+    fn load(&mut self, key: &K) {
+        if self.backed.is_some() && !self.table.touch(key) {
+            self.load_from_disk(key);
+        }
+    }
+
+    fn load_from_disk(&mut self, key: &K) {
+        let Some(backed) = &mut self.backed else { return };
+        let mut bytes = Vec::new();
+        let loaded = self.key_serde.serialize(key, &mut bytes).and_then(|()| {
+            let Some((timestamp, value)) = backed.get(&bytes) else { return Ok(None) };
+            let value = self.value_serde.deserialize(&value)?;
+            Ok(Some(ValueAndTimestamp { value, timestamp }))
+        });
+        match loaded {
+            Ok(Some(row)) => self.table.restore(key, Some(row)),
+            Ok(None) => {}
+            Err(reason) => backed.fail(&reason),
+        }
     }
 
     /// Up to `limit` rows in the order of their keys' bytes.
@@ -68,6 +98,9 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyValueStore<K, V> {
         isolation: Isolation,
         limit: usize,
     ) -> Result<Vec<Row<K, V>>, BoxError> {
+        if self.backed.is_some() {
+            return self.rows_on_disk((from, to), isolation, limit, false);
+        }
         let rows = self.rows(from, to, isolation)?;
         Ok(rows
             .take(limit)
@@ -83,6 +116,9 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyValueStore<K, V> {
         isolation: Isolation,
         limit: usize,
     ) -> Result<Vec<Row<K, V>>, BoxError> {
+        if self.backed.is_some() {
+            return self.rows_on_disk((from, to), isolation, limit, true);
+        }
         let rows = self.rows(from, to, isolation)?.rev();
         Ok(rows
             .take(limit)
@@ -110,7 +146,67 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyValueStore<K, V> {
 
     /// About how many rows there are.
     pub(crate) fn len(&self) -> usize {
-        self.table.len()
+        self.backed.as_ref().map_or(self.table.len(), BackedRows::len)
+    }
+
+    /// Up to `limit` rows of a store on disk: its own, where none was changed since the last
+    /// commit.
+    fn rows_on_disk(
+        &self,
+        range: (Bound<Vec<u8>>, Bound<Vec<u8>>),
+        isolation: Isolation,
+        limit: usize,
+        from_end: bool,
+    ) -> Result<Vec<Row<K, V>>, BoxError> {
+        let Some(backed) = self.backed.as_ref().filter(|_| limit > 0) else {
+            return Ok(Vec::new());
+        };
+        if is_empty_range(&range.0, &range.1) {
+            return Ok(Vec::new());
+        }
+        let mut changed = match isolation {
+            Isolation::Current => self.changed_rows(&range)?,
+            Isolation::Committed => BTreeMap::new(),
+        };
+        let mut rows = Vec::new();
+        backed.visit(range, from_end, |bytes, (timestamp, value)| {
+            let comes_before = |changed: &Vec<u8>| {
+                if from_end { changed.as_slice() > bytes } else { changed.as_slice() < bytes }
+            };
+            while let Some(change) = next_change(&mut changed, from_end, comes_before) {
+                rows.extend(change);
+            }
+            match changed.remove(bytes) {
+                Some(change) => rows.extend(change),
+                None => {
+                    let key = self.key_serde.deserialize(bytes)?;
+                    let value = self.value_serde.deserialize(&value)?;
+                    rows.push((bytes.to_vec(), key, ValueAndTimestamp { value, timestamp }));
+                }
+            }
+            Ok(rows.len() < limit)
+        })?;
+        while let Some(change) = next_change(&mut changed, from_end, |_| true) {
+            rows.extend(change);
+        }
+        rows.truncate(limit);
+        Ok(rows)
+    }
+
+    /// The rows of a range that were changed since the last commit.
+    fn changed_rows(
+        &self,
+        range: &(Bound<Vec<u8>>, Bound<Vec<u8>>),
+    ) -> Result<Changed<K, V>, BoxError> {
+        let mut changed = BTreeMap::new();
+        for (key, row) in self.table.dirty() {
+            let bytes = self.serialize_key(key)?;
+            if range.contains(&bytes) {
+                let row = row.map(|row| (bytes.clone(), key.clone(), row.clone()));
+                changed.insert(bytes, row);
+            }
+        }
+        Ok(changed)
     }
 
     pub(crate) fn serialize_key(&self, key: &K) -> Result<Vec<u8>, BoxError> {
@@ -128,6 +224,19 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyValueStore<K, V> {
             .map(|(key, _)| Ok((self.serialize_key(key)?, key.clone())))
             .collect()
     }
+}
+
+/// Rows that were changed since the last commit, or removed, by the bytes of their keys.
+type Changed<K, V> = BTreeMap<Vec<u8>, Option<Row<K, V>>>;
+
+/// Takes the first of the changes, or the last one, if it is that far.
+fn next_change<K, V>(
+    changed: &mut Changed<K, V>,
+    from_end: bool,
+    is_next: impl Fn(&Vec<u8>) -> bool,
+) -> Option<Option<Row<K, V>>> {
+    let entry = if from_end { changed.last_entry() } else { changed.first_entry() };
+    entry.filter(|entry| is_next(entry.key())).map(|entry| entry.remove())
 }
 
 /// Takes a key out of an index.
@@ -200,6 +309,9 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for KeyVal
             what: format!("a {what} of store {}", self.name),
             reason: reason.to_string(),
         };
+        if let Some(backed) = &self.backed {
+            backed.begin();
+        }
         for (key, value) in self.table.dirty() {
             key_bytes.clear();
             value_bytes.clear();
@@ -210,6 +322,9 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for KeyVal
                 self.value_serde
                     .serialize(&value.value, &mut value_bytes)
                     .map_err(|reason| serde_error("value", &reason))?;
+            }
+            if let Some(backed) = &self.backed {
+                backed.add(&key_bytes, value.map(|value| (value.timestamp, &value_bytes[..])));
             }
             write(ChangelogRecord {
                 key: &key_bytes,
@@ -222,8 +337,11 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for KeyVal
     }
 
     fn commit(&mut self) {
-        let Self { table, index, key_serde, .. } = self;
+        let Self { table, index, key_serde, backed, .. } = self;
         table.commit(|key| forget(index, key_serde, key));
+        if let Some(backed) = backed {
+            table.drop_clean(backed.resident_max());
+        }
     }
 
     fn abort(&mut self) {
@@ -232,6 +350,18 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for KeyVal
         if let Some(cache) = cache {
             cache.clear();
         }
+        if let Some(backed) = &self.backed {
+            backed.abort();
+        }
+    }
+
+    fn back(&mut self, backing: Box<dyn Backing>) -> bool {
+        self.backed = Some(BackedRows::new(backing));
+        true
+    }
+
+    fn backed(&mut self) -> Option<&mut BackedRows> {
+        self.backed.as_mut()
     }
 
     fn restore(&mut self, record: &RecordView<'_>) -> Result<(), BoxError> {

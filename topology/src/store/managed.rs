@@ -7,6 +7,8 @@ use headwater_log_store::{RecordView, Timestamp};
 
 use crate::error::{BoxError, Result};
 use crate::record::Headers;
+use crate::store::backed_rows::BackedRows;
+use crate::store::backing::Backing;
 use crate::store::record_cache::CacheBudget;
 
 /// One line of a changelog.
@@ -40,6 +42,19 @@ pub(crate) trait ManagedStore {
 
     /// Takes a line of the changelog.
     fn restore(&mut self, record: &RecordView<'_>) -> Result<(), BoxError>;
+
+    /// Puts the store's rows on disk, if it is of a kind that can have them there.
+    fn back(&mut self, _backing: Box<dyn Backing>) -> bool {
+        false
+    }
+
+    /// The rows on disk, if they are there: [`log_changes`](Self::log_changes) adds the changes to
+    /// them, and the runtime writes them between the commit of the log and
+    /// [`commit`](Self::commit). Lines of the changelog go to them instead of
+    /// [`restore`](Self::restore).
+    fn backed(&mut self) -> Option<&mut BackedRows> {
+        None
+    }
 
     /// Gives the store a record cache, if it is of a kind that can have one.
     fn cache_within(&mut self, _budget: &Rc<CacheBudget>) {}

@@ -1,6 +1,10 @@
 //! State stores: typed values in memory, their changes logged at each commit.
 pub(crate) mod table;
 pub(crate) mod record_cache;
+pub(crate) mod backing;
+#[cfg(feature = "persistent")]
+pub(crate) mod fjall_directory;
+pub(crate) mod backed_rows;
 pub(crate) mod managed;
 pub(crate) mod stream_times;
 pub(crate) mod key_value;

@@ -25,6 +25,8 @@ struct Slot<K, V> {
     value: Option<ValueAndTimestamp<V>>,
     /// The place in the dirty set, or [`CLEAN`].
     dirty: u32,
+    /// Whether it was asked for since the last look for slots to drop.
+    used: bool,
 }
 
 /// See the module.
@@ -70,10 +72,11 @@ impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
         );
         let slot = match entry {
             TableEntry::Occupied(occupied) => occupied.into_mut(),
-            TableEntry::Vacant(vacant) => {
-                vacant.insert(Slot { key: key.clone(), value: None, dirty: CLEAN }).into_mut()
-            }
+            TableEntry::Vacant(vacant) => vacant
+                .insert(Slot { key: key.clone(), value: None, dirty: CLEAN, used: true })
+                .into_mut(),
         };
+        slot.used = true;
         if slot.dirty == CLEAN {
             // These are the caller's clones: if one panics, nothing has changed yet.
             let committed = (key.clone(), slot.value.clone());
@@ -121,10 +124,38 @@ impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
                 slot.dirty = CLEAN;
             }
             None => {
-                let slot = Slot { key: key.clone(), value: Some(value), dirty: CLEAN };
+                let slot = Slot { key: key.clone(), value: Some(value), dirty: CLEAN, used: true };
                 let hasher = &self.hasher;
                 self.slots.insert_unique(hash, slot, |slot| hasher.hash_one(&slot.key));
             }
+        }
+    }
+
+    /// Whether the table knows of a key, be it that it was deleted; notes that it is in use.
+    pub(crate) fn touch(&mut self, key: &K) -> bool {
+        let hash = self.hasher.hash_one(key);
+        let found = self.slots.find_mut(hash, |slot| slot.key == *key);
+        found.is_some_and(|slot| {
+            slot.used = true;
+            true
+        })
+    }
+
+    /// Drops slots that were not changed since the last commit, where there are more than that:
+    /// down to three quarters, those first that were not asked for since the last time.
+    pub(crate) fn drop_clean(&mut self, slots_max: usize) {
+        if self.slots.len() <= slots_max {
+            return;
+        }
+        let keep = slots_max / 4 * 3;
+        for _ in 0..2 {
+            let mut excess = self.slots.len().saturating_sub(keep);
+            self.slots.retain(|slot| {
+                let is_dropped = excess > 0 && slot.dirty == CLEAN && !slot.used;
+                excess -= usize::from(is_dropped);
+                slot.used = false;
+                !is_dropped
+            });
         }
     }
 

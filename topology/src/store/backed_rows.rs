@@ -1,0 +1,149 @@
+//! What a key-value store knows of its rows on disk: how they are read and written, and how many
+//! of them are kept in memory as well.
+
+use std::cell::RefCell;
+use std::ops::Bound;
+
+use headwater_log_store::{RecordView, Timestamp};
+
+use crate::error::BoxError;
+use crate::store::backing::{Backing, Change, Covered};
+
+/// How many bytes of rows each store keeps in memory, counted as they are on disk.
+const RESIDENT_BYTES_MAX: usize = 32 << 20;
+
+/// How many rows of a changelog are written at once.
+const RESTORED_AT_ONCE: usize = 10_000;
+
+/// A row as it is on disk: the timestamp, and the value behind it.
+pub(crate) type RawRow = (Timestamp, Vec<u8>);
+
+/// See the module.
+pub(crate) struct BackedRows {
+    backing: Box<dyn Backing>,
+    /// What the next write writes.
+    pending: RefCell<Vec<Change>>,
+    /// Why a row could not be read. What was computed without it must not be committed.
+    failure: RefCell<Option<String>>,
+    /// The sizes of the rows read and written so far, for an average.
+    seen_bytes: usize,
+    seen_rows: usize,
+}
+
+impl BackedRows {
+    pub(crate) fn new(backing: Box<dyn Backing>) -> Self {
+        Self {
+            backing,
+            pending: RefCell::new(Vec::new()),
+            failure: RefCell::new(None),
+            seen_bytes: 0,
+            seen_rows: 0,
+        }
+    }
+
+    /// The row of a key. One that cannot be read is noted, and stops the next commit.
+    pub(crate) fn get(&mut self, key: &[u8]) -> Option<RawRow> {
+        let found = self.backing.get(key).and_then(|row| row.map(|row| decode(&row)).transpose());
+        match found {
+            Ok(Some(row)) => {
+                self.count(key.len() + row.1.len());
+                Some(row)
+            }
+            Ok(None) => None,
+            Err(reason) => {
+                self.fail(&reason);
+                None
+            }
+        }
+    }
+
+    /// Shows the rows of a range in the order of their keys, or from its end, until the visitor
+    /// has seen enough.
+    pub(crate) fn visit(
+        &self,
+        range: (Bound<Vec<u8>>, Bound<Vec<u8>>),
+        from_end: bool,
+        mut visitor: impl FnMut(&[u8], RawRow) -> Result<bool, BoxError>,
+    ) -> Result<(), BoxError> {
+        self.backing.visit(range, from_end, &mut |key, row| visitor(key, decode(row)?))
+    }
+
+    /// Notes that what is computed now is not to be committed.
+    pub(crate) fn fail(&self, reason: &BoxError) {
+        self.failure.borrow_mut().get_or_insert(reason.to_string());
+    }
+
+    /// Why nothing may be committed.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.failure.borrow().clone()
+    }
+
+    /// Begins to collect the changes of a commit.
+    pub(crate) fn begin(&self) {
+        self.pending.borrow_mut().clear();
+    }
+
+    /// Adds a change to the next write.
+    pub(crate) fn add(&self, key: &[u8], row: Option<(Timestamp, &[u8])>) {
+        let row = row.map(|(timestamp, value)| encode(timestamp, value));
+        self.pending.borrow_mut().push((key.to_vec(), row));
+    }
+
+    /// Writes what was added.
+    pub(crate) fn write(&mut self, covered: Covered) -> Result<(), BoxError> {
+        let pending = self.pending.take();
+        let bytes = |(key, row): &Change| key.len() + row.as_ref().map_or(0, Vec::len);
+        self.seen_bytes += pending.iter().map(bytes).sum::<usize>();
+        self.seen_rows += pending.len();
+        self.backing.write(pending, covered)
+    }
+
+    /// Adds a line of the changelog to the next write. Returns whether it is time for one.
+    pub(crate) fn restore(&self, record: &RecordView<'_>) -> Result<bool, BoxError> {
+        let key = record.key.ok_or("its key is null")?;
+        self.add(key, record.value.map(|value| (record.timestamp, value)));
+        Ok(self.pending.borrow().len() >= RESTORED_AT_ONCE)
+    }
+
+    /// The work since the last commit is taken back.
+    pub(crate) fn abort(&self) {
+        self.begin();
+        self.failure.borrow_mut().take();
+    }
+
+    pub(crate) fn covered(&self) -> Result<Option<Covered>, BoxError> {
+        self.backing.covered()
+    }
+
+    pub(crate) fn clear(&self) -> Result<(), BoxError> {
+        self.begin();
+        self.backing.clear()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.backing.len()
+    }
+
+    /// How many rows may stay in memory.
+    pub(crate) fn resident_max(&self) -> usize {
+        let average = self.seen_bytes.checked_div(self.seen_rows).unwrap_or(1).max(1);
+        RESIDENT_BYTES_MAX / average
+    }
+
+    fn count(&mut self, bytes: usize) {
+        self.seen_bytes += bytes;
+        self.seen_rows += 1;
+    }
+}
+
+fn encode(timestamp: Timestamp, value: &[u8]) -> Vec<u8> {
+    let mut row = timestamp.as_millis().to_be_bytes().to_vec();
+    row.extend_from_slice(value);
+    row
+}
+
+fn decode(row: &[u8]) -> Result<RawRow, BoxError> {
+    let (timestamp, value) = row.split_at_checked(8).ok_or("a row is too short for its time")?;
+    let millis = i64::from_be_bytes(timestamp.try_into()?);
+    Ok((Timestamp::from_millis(millis), value.to_vec()))
+}

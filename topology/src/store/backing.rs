@@ -1,0 +1,58 @@
+//! Where a persistent store keeps its committed rows, whatever the engine is.
+//!
+//! The rows on disk are those of a place in the changelog: each write brings them to a later one,
+//! in one step with the note of that place. They are written after the log has made the commit
+//! durable, so they are never ahead of it, and a start replays what lies between.
+
+use std::ops::Bound;
+
+use headwater_log_store::{LeaderEpoch, Offset};
+
+use crate::error::BoxError;
+use crate::types::TaskId;
+
+/// How far in its changelog a store is: all before the offset is in its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Covered {
+    pub(crate) offset: Offset,
+    /// The changelog's epoch at that time: if the log has lost records since, it tells.
+    pub(crate) epoch: LeaderEpoch,
+}
+
+/// A key with its new row, or with none.
+pub(crate) type Change = (Vec<u8>, Option<Vec<u8>>);
+
+/// Sees a row; `false` ends the visit.
+pub(crate) type Visitor<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, BoxError> + 'a;
+
+/// The rows of one store of one task.
+pub(crate) trait Backing {
+    /// How far the rows are. `None` says that they are to be made anew.
+    fn covered(&self) -> Result<Option<Covered>, BoxError>;
+
+    /// The row of a key.
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, BoxError>;
+
+    /// Shows the rows of a range in the order of their keys, or from its end.
+    fn visit(
+        &self,
+        range: (Bound<Vec<u8>>, Bound<Vec<u8>>),
+        from_end: bool,
+        visitor: &mut Visitor<'_>,
+    ) -> Result<(), BoxError>;
+
+    /// Changes rows and notes how far they are then, all or nothing.
+    fn write(&self, changes: Vec<Change>, covered: Covered) -> Result<(), BoxError>;
+
+    /// Forgets all rows.
+    fn clear(&self) -> Result<(), BoxError>;
+
+    /// About how many rows there are.
+    fn len(&self) -> usize;
+}
+
+/// The folder of an application's persistent stores.
+pub(crate) trait StateDirectory: Send + Sync {
+    /// The rows of a store, as they were left.
+    fn store(&self, task: TaskId, store: &str) -> Result<Box<dyn Backing>, BoxError>;
+}

@@ -1,0 +1,204 @@
+//! Stores on disk: the results of those in memory, restarts that replay only the difference, and
+//! rows that are made anew where the changelog is another one.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "the helpers of a test fail it by panicking"
+)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use headwater_log_store::{Log, LogStore, NewTopic, ProducerConfig, ProducerRecord};
+use headwater_topology::{
+    BuildError, Error, Materialized, Reset, StoreType, Streams, StreamsBuilder, StreamsConfig,
+    TimeWindows, Topology, TopologyTestDriver,
+};
+use tempfile::TempDir;
+
+fn persistent<V: headwater_topology::DefaultSerde>(name: &str) -> Materialized<String, V> {
+    Materialized::named(name).with_store_type(StoreType::Persistent)
+}
+
+fn counting() -> Topology {
+    let builder = StreamsBuilder::new();
+    let stream = builder.stream::<String, i64>("in");
+    stream.group_by_key().count(persistent("counts")).to_stream().to("out");
+    builder.build().unwrap()
+}
+
+fn log() -> Arc<dyn Log> {
+    let log: Arc<dyn Log> = Arc::new(LogStore::in_memory().unwrap());
+    for topic in ["in", "out"] {
+        log.create_topic(&NewTopic::new(topic).partitions(2)).unwrap();
+    }
+    log
+}
+
+fn send(log: &dyn Log, keys: impl IntoIterator<Item = u32>) {
+    let mut producer = log.producer(&ProducerConfig::default()).unwrap();
+    for key in keys {
+        let _ = producer
+            .send(&ProducerRecord {
+                key: Some(format!("k{key:05}").as_bytes()),
+                value: Some(&1_i64.to_be_bytes()),
+                ..ProducerRecord::to("in")
+            })
+            .unwrap();
+    }
+    producer.flush().unwrap();
+}
+
+fn start(log: &Arc<dyn Log>, dir: &Path) -> Streams {
+    let config = StreamsConfig::new("app").state_dir(dir);
+    let streams = Streams::new(&counting(), config, Arc::clone(log));
+    streams.start().unwrap();
+    streams.wait_until_caught_up().unwrap();
+    streams
+}
+
+fn rows(streams: &Streams) -> Vec<(String, i64)> {
+    streams.store::<String, i64>("counts").all().unwrap()
+}
+
+fn expected(counts: impl IntoIterator<Item = (u32, i64)>) -> Vec<(String, i64)> {
+    counts.into_iter().map(|(key, count)| (format!("k{key:05}"), count)).collect()
+}
+
+#[test]
+fn a_restart_replays_only_what_the_rows_on_disk_do_not_have() {
+    let (log, dir) = (log(), TempDir::new().unwrap());
+    send(log.as_ref(), 0..1_000);
+    let streams = start(&log, dir.path());
+    assert_eq!(rows(&streams), expected((0..1_000).map(|key| (key, 1))));
+    streams.close().unwrap();
+    drop(streams);
+    send(log.as_ref(), 0..10);
+    let streams = start(&log, dir.path());
+    assert_eq!(streams.metrics().records_restored, 0, "the rows were all on disk");
+    let both = (0..10).map(|key| (key, 2)).chain((10..1_000).map(|key| (key, 1)));
+    assert_eq!(rows(&streams), expected(both));
+    let counts = streams.store::<String, i64>("counts");
+    assert_eq!(counts.get(&"k00003".to_owned()).unwrap(), Some(2));
+    assert_eq!(counts.get(&"k00999".to_owned()).unwrap(), Some(1));
+    assert_eq!(counts.get(&"k01000".to_owned()).unwrap(), None);
+    let some = counts.range("k00008".to_owned().."k00012".to_owned()).unwrap();
+    assert_eq!(some, expected([(8, 2), (9, 2), (10, 1), (11, 1)]));
+}
+
+#[test]
+fn rows_that_are_behind_catch_up_and_those_of_another_changelog_are_made_anew() {
+    let (log, dir) = (log(), TempDir::new().unwrap());
+    send(log.as_ref(), 0..100);
+    drop(start(&log, dir.path()));
+    // As if the process had stopped between the commit of the log and the write to disk.
+    let behind = TempDir::new().unwrap();
+    copy(dir.path(), behind.path());
+    send(log.as_ref(), 0..50);
+    drop(start(&log, dir.path()));
+    let streams = start(&log, behind.path());
+    assert_eq!(streams.metrics().records_restored, 50);
+    let both = (0..50).map(|key| (key, 2)).chain((50..100).map(|key| (key, 1)));
+    assert_eq!(rows(&streams), expected(both));
+    drop(streams);
+    // The changelog of another log is shorter, so it is another one.
+    let other = self::log();
+    send(other.as_ref(), 5..10);
+    let streams = start(&other, dir.path());
+    assert_eq!(rows(&streams), expected((5..10).map(|key| (key, 1))));
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (entry, to) = (entry.as_ref().unwrap(), to.join(entry.as_ref().unwrap().file_name()));
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir(&to).unwrap();
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_reset_makes_the_rows_anew() {
+    let (log, dir) = (log(), TempDir::new().unwrap());
+    send(log.as_ref(), 0..20);
+    drop(start(&log, dir.path()));
+    let config = StreamsConfig::new("app").state_dir(dir.path());
+    let plan = Reset::new(&counting(), &config).empty_topic("out").plan(&log).unwrap();
+    plan.execute(&log).unwrap();
+    let streams = start(&log, dir.path());
+    assert_eq!(rows(&streams), expected((0..20).map(|key| (key, 1))), "nothing is counted twice");
+}
+
+#[test]
+fn a_store_on_disk_needs_a_folder_and_a_changelog_and_rows_by_key() {
+    let streams = Streams::new(&counting(), StreamsConfig::new("app"), log());
+    let error = streams.start().unwrap_err().to_string();
+    assert!(error.contains("state.dir") && error.contains("counts"), "{error}");
+    let build = |materialized: Materialized<String, i64>| {
+        let builder = StreamsBuilder::new();
+        let grouped = builder.stream::<String, i64>("in").group_by_key();
+        grouped.count(materialized);
+        builder.build().unwrap_err()
+    };
+    let error = build(persistent("counts").without_logging());
+    assert!(matches!(&error, BuildError::NotPersistent { store, .. } if store == "counts"));
+    let builder = StreamsBuilder::new();
+    let grouped = builder.stream::<String, i64>("in").group_by_key();
+    let windows = TimeWindows::of_size_with_no_grace(std::time::Duration::from_secs(1));
+    grouped.windowed_by(windows).count(persistent("windows"));
+    let error = builder.build().unwrap_err().to_string();
+    assert!(error.contains("store windows cannot be on disk"), "{error}");
+    // A file is in the place of the folder.
+    let dir = TempDir::new().unwrap();
+    std::fs::write(dir.path().join("app"), "a file").unwrap();
+    let config = StreamsConfig::new("app").state_dir(dir.path());
+    let error = Streams::new(&counting(), config, log()).start().unwrap_err();
+    assert!(
+        matches!(&error, Error::StateDirectory { path, .. } if path.ends_with("app")),
+        "{error}"
+    );
+}
+
+fn table(store_type: StoreType) -> Topology {
+    let builder = StreamsBuilder::new();
+    let materialized = Materialized::<String, String>::named("rows").with_store_type(store_type);
+    builder.table_with::<String, String>("rows", materialized).to_stream().to("out");
+    builder.build().unwrap()
+}
+
+#[test]
+fn random_changes_restarts_and_failures_leave_the_rows_of_a_store_in_memory() {
+    let seed =
+        std::env::var("HEADWATER_SEED").map_or_else(|_| fastrand::u64(..), |s| s.parse().unwrap());
+    println!("HEADWATER_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let dir = TempDir::new().unwrap();
+    let config = StreamsConfig::new("app").state_dir(dir.path());
+    let on_disk = TopologyTestDriver::with_config(&table(StoreType::Persistent), config).unwrap();
+    let in_memory = TopologyTestDriver::new(&table(StoreType::InMemory)).unwrap();
+    let mut model = BTreeMap::new();
+    for time in 0..600 {
+        let key = format!("k{}", random.u32(0..40));
+        let value = (random.u8(0..4) > 0).then(|| format!("v{time}"));
+        for driver in [&on_disk, &in_memory] {
+            let input = driver.input_topic::<String, Option<String>>("rows");
+            input.pipe_input_at(key.clone(), value.clone(), time).unwrap();
+        }
+        match value {
+            Some(value) => model.insert(key, (value, time)),
+            None => model.remove(&key),
+        };
+        if random.u8(0..40) == 0 {
+            on_disk.restart().unwrap();
+        }
+        let expected: Vec<_> =
+            model.iter().map(|(key, (value, time))| (key.clone(), value.clone(), *time)).collect();
+        for driver in [&on_disk, &in_memory] {
+            assert_eq!(driver.store_rows::<String, String>("rows").unwrap(), expected);
+        }
+    }
+}
