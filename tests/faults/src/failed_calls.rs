@@ -20,7 +20,7 @@ use crate::verify::verify;
 use crate::writer::WriterArgs;
 
 /// Which calls fail, and how.
-const CALLS: [(&str, &[&str]); 13] = [
+const CALLS: [(&str, &[&str]); 14] = [
     ("write", &["EIO", "ENOSPC"]),
     ("pwrite64", &["EIO", "ENOSPC"]),
     ("fdatasync", &["EIO", "ENOSPC"]),
@@ -34,6 +34,7 @@ const CALLS: [(&str, &[&str]); 13] = [
     ("mmap", &["ENOMEM"]),
     ("read", &["EIO", "EINTR"]),
     ("pread64", &["EIO", "EINTR"]),
+    ("fadvise64", &["EIO"]),
 ];
 /// How many units the writer writes: about a thousand calls.
 const UNITS: u32 = 100;
