@@ -153,18 +153,18 @@ fn a_topic_is_created_listed_and_described() {
          CONFIG        VALUE\n\
          retention.ms  60000\n\
          \n\
-         PARTITION  LOG-START-OFFSET  LOG-END-OFFSET\n        \
-                 0                 0               0\n        \
-                 1                 0               0\n        \
-                 2                 0               1\n        \
-                 3                 0               0\n"
+         PARTITION  LEADER-EPOCH  LOG-START-OFFSET  LOG-END-OFFSET\n        \
+                 0             0                 0               0\n        \
+                 1             0                 0               0\n        \
+                 2             0                 0               1\n        \
+                 3             0                 0               0\n"
     );
     let described = folder.done(&["topic", "describe", "b", "-o", "json"]);
     assert_eq!(
         serde_json::from_str::<Value>(&described).unwrap(),
         json!({
             "name": "b", "partitions": 1, "configs": {},
-            "offsets": [{"partition": 0, "log_start_offset": 0, "log_end_offset": 0}]
+            "offsets": [{"partition": 0, "leader_epoch": 0, "log_start_offset": 0, "log_end_offset": 0}]
         })
     );
 }

@@ -32,6 +32,7 @@ struct JsonTopicDetail {
 #[derive(Debug, Serialize)]
 struct JsonPartition {
     partition: u32,
+    leader_epoch: u32,
     log_start_offset: u64,
     log_end_offset: u64,
 }
@@ -126,8 +127,10 @@ pub(crate) fn describe(dir: &Path, args: &TopicDescribeArgs, output: &mut Output
         .map(|partition| {
             let id = TopicPartition::new(topic.name.clone(), PartitionId::new(partition));
             let watermarks = store.watermarks(&id)?;
+            let current = store.offset_for_leader_epoch(&id, None)?;
             Ok(JsonPartition {
                 partition,
+                leader_epoch: current.leader_epoch.value(),
                 log_start_offset: watermarks.start.value(),
                 log_end_offset: watermarks.end.value(),
             })
@@ -156,12 +159,14 @@ fn describe_in_tables(
     }
     output.line("")?;
     let row = |offsets: &JsonPartition| {
-        [u64::from(offsets.partition), offsets.log_start_offset, offsets.log_end_offset]
+        let (number, epoch) = (u64::from(offsets.partition), u64::from(offsets.leader_epoch));
+        [number, epoch, offsets.log_start_offset, offsets.log_end_offset]
             .map(|number| number.to_string())
             .to_vec()
     };
     let rows: Vec<_> = offsets.iter().map(row).collect();
-    let columns = ["PARTITION", "LOG-START-OFFSET", "LOG-END-OFFSET"].map(Column::Number);
+    let columns = ["PARTITION", "LEADER-EPOCH", "LOG-START-OFFSET", "LOG-END-OFFSET"];
+    let columns = columns.map(Column::Number);
     output.table(&columns, &rows)
 }
 
