@@ -1602,3 +1602,28 @@ fn a_killed_store_with_an_empty_partition_opens_on_a_real_file_system() {
         std::fs::remove_dir_all(&copy).unwrap();
     }
 }
+
+/// Who was interrupted while a store was made found what was there called damage, though the next
+/// open made the store there without a word.
+#[test]
+fn what_the_making_of_a_store_leaves_behind_that_was_interrupted_is_no_store() {
+    let mut unfinished = 0;
+    for skip in 1..100 {
+        let storage = SimulatedStorage::new();
+        let fault = CallFault { at: skip, from_then_on: true, kind: io::ErrorKind::Other };
+        storage.set_fault(Some(fault));
+        if sim(&storage, Durability::Sync).is_ok() {
+            break;
+        }
+        let killed = storage.crash(CrashKind::Kill, |_| 0);
+        let verified = inspect::verify(&killed, Path::new("store"));
+        if killed.contents(Path::new("store/store")).is_some() {
+            assert!(verified.is_ok(), "call {skip}: {verified:?}");
+        } else {
+            unfinished += u64::from(killed.contents(Path::new("store/checkpoint.0")).is_some());
+            assert!(matches!(verified, Err(Error::NoStore { .. })), "call {skip}: {verified:?}");
+        }
+        assert!(sim(&killed, Durability::Sync).is_ok(), "call {skip}");
+    }
+    assert!(unfinished > 0, "nothing was interrupted in the middle");
+}

@@ -1,6 +1,7 @@
 //! The store's own files, each read by itself, so that one that is damaged hides no other.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::Checkpoint;
@@ -46,6 +47,19 @@ pub(super) fn journal_file() -> PathBuf {
     journal_path(Path::new(""))
 }
 
+/// Whether there is a store. What the making of one leaves behind that was interrupted is none: the
+/// `store` file is written last, and only then come topics. An open makes one there without a word.
+fn is_store(source: &Source<'_>) -> Result<bool> {
+    if source.kind(Path::new("store"))?.is_some() {
+        return Ok(true);
+    }
+    let topics = source.dir.join(topics_dir(Path::new("")));
+    match source.storage.list(&topics) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        names => Ok(!names.map_err(|e| Error::io("list", &topics, e))?.is_empty()),
+    }
+}
+
 impl Image {
     /// Reads everything; what is damaged becomes a finding.
     ///
@@ -53,12 +67,7 @@ impl Image {
     /// `NoStore`, or `UnsupportedVersion` of a file that is whole.
     pub(super) fn read(source: &Source<'_>) -> Result<Self> {
         let mut image = Self::default();
-        let any = ["store", "checkpoint.0", "checkpoint.1", "topics", "journal"];
-        let mut is_store = false;
-        for name in any {
-            is_store |= source.kind(Path::new(name))?.is_some();
-        }
-        if !is_store {
+        if !is_store(source)? {
             return Err(Error::NoStore { path: source.dir.to_owned() });
         }
         image.read_store_file(source)?;
