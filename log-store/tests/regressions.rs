@@ -1627,3 +1627,29 @@ fn what_the_making_of_a_store_leaves_behind_that_was_interrupted_is_no_store() {
     }
     assert!(unfinished > 0, "nothing was interrupted in the middle");
 }
+
+/// Index files are not synced, and a power cut left them empty. They were made again at the first
+/// lookup of each process, by reading the whole segment, and never saved.
+#[test]
+fn index_files_that_a_power_cut_has_taken_are_saved_again() {
+    let storage = SimulatedStorage::new();
+    let store = sim(&storage, Durability::Sync).unwrap();
+    let topic = NewTopic::new("t").config("segment.bytes", "1024");
+    store.create_topic(&topic.config("index.interval.bytes", "100")).unwrap();
+    let t = tp("t", 0);
+    (0..6).for_each(|_| assert!(put(&store, &t, &"x".repeat(400)).is_ok()));
+    let cut = storage.crash(CrashKind::PowerCut, |n| if n == 5 { 0 } else { n - 1 });
+    let index = Path::new("store/t-0/00000000000000000000.index");
+    let is_there = || cut.contents(index).is_some_and(|bytes| !bytes.is_empty());
+    assert!(!is_there(), "it was synced");
+    let store = sim(&cut, Durability::Sync).unwrap();
+    assert_eq!(store.fetch(&t, Offset::new(1), 1).unwrap().len(), 1);
+    store.close().unwrap();
+    assert!(is_there());
+    let report = inspect::verify(&cut, Path::new("store")).unwrap();
+    let of_it = report
+        .findings
+        .iter()
+        .filter(|finding| finding.path.ends_with("t-0/00000000000000000000.index"));
+    assert_eq!(of_it.count(), 0, "{report:?}");
+}

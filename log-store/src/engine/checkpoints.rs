@@ -201,6 +201,9 @@ impl Engine {
             let trimmed = active.trim();
             trimmed.map_err(|error| writer.poison(&error))?;
             active.save_index(&*self.storage, &partition.place);
+            for segment in partition.segments().iter().filter(|other| other.id() != active.id()) {
+                segment.save_rebuilt_index(&*self.storage, &partition.place);
+            }
         }
         // Twice, so that both files say the same: losing either of them is then of no matter.
         let written = self.checkpoint(writer, &mut side, Kind::Close);

@@ -45,6 +45,8 @@ pub(crate) struct Segment {
 pub(super) struct IndexCache {
     pub(super) index: OffsetIndex,
     pub(super) loaded: bool,
+    /// Whether there is a valid file beside the segment, maybe with less.
+    is_saved: bool,
 }
 
 /// What a segment is known by before it is open.
@@ -298,7 +300,9 @@ impl Segment {
     pub(crate) fn save_index(&self, storage: &dyn Storage, place: &Place) {
         let Some(dir) = self.path.parent() else { return };
         let (index, times) = {
-            let cache = self.index.read();
+            let mut cache = self.index.write();
+            // A failure is not tried again.
+            cache.is_saved = true;
             (cache.index.encode(place, self.base()), cache.index.encode_times(place, self.base()))
         };
         for (kind, bytes) in [(SegmentFile::OffsetIndex, index), (SegmentFile::TimeIndex, times)] {
@@ -310,6 +314,19 @@ impl Segment {
             if let Err(error) = saved {
                 tracing::warn!(path = %path.display(), %error, "an index was not saved");
             }
+        }
+    }
+
+    /// Writes the index of a sealed segment beside it if that had none and a lookup has made it
+    /// again: nobody waits for index files to be durable, so a power cut may leave them empty.
+    pub(crate) fn save_rebuilt_index(&self, storage: &dyn Storage, place: &Place) {
+        let is_rebuilt = {
+            let cache = self.index.read();
+            let end = self.end().position;
+            !cache.is_saved && end > 0 && cache.index.covered() >= end
+        };
+        if is_rebuilt {
+            self.save_index(storage, place);
         }
     }
 
@@ -330,10 +347,12 @@ impl Segment {
             return;
         };
         match OffsetIndex::decode(place, self.base(), &index, &times, self.end().position) {
-            Some(index) if index.covered() >= cache.index.covered() => {
-                cache.index = index.without_tail();
+            Some(index) => {
+                cache.is_saved = true;
+                if index.covered() >= cache.index.covered() {
+                    cache.index = index.without_tail();
+                }
             }
-            Some(_) => {}
             None => tracing::warn!(path = %self.path.display(), "its index is invalid: rebuilding"),
         }
     }
