@@ -1,5 +1,6 @@
 //! A partition: its segments, the one place that assigns offsets, and lock-free reads.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -13,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::log::{EpochEndOffset, Watermarks};
 use crate::published::{Published, PublishedEnd, PublishedSlot};
 use crate::record::RecordBatch;
-use crate::segment::{Publication, ReadLimits, Segment, SegmentEnd};
+use crate::segment::{Publication, ReadLimits, Segment, SegmentEnd, SegmentId};
 use crate::types::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicPartition};
 
 /// A partition that is open.
@@ -36,6 +37,8 @@ pub(crate) struct Partition {
     start: AtomicU64,
     epochs: EpochHistory,
     damage: Option<Error>,
+    /// What the scrub has found damaged, and has not found whole again since.
+    scrubbed: RwLock<BTreeMap<SegmentId, Error>>,
     segments: RwLock<Vec<Arc<Segment>>>,
 }
 
@@ -168,6 +171,7 @@ impl Partition {
             start: AtomicU64::new(parts.start.value()),
             epochs: parts.epochs,
             damage: parts.damage,
+            scrubbed: RwLock::default(),
             segments: RwLock::new(parts.segments),
         }
     }
@@ -210,6 +214,31 @@ impl Partition {
     /// is to become of it.
     pub(crate) fn damage(&self) -> Option<&Error> {
         self.damage.as_ref()
+    }
+
+    /// Notes what the scrub has found in a sealed segment: damage, or that it is whole.
+    pub(crate) fn note_scrubbed(&self, id: SegmentId, damage: Option<Error>) {
+        let mut scrubbed = self.scrubbed.write();
+        match damage {
+            Some(damage) => scrubbed.insert(id, damage),
+            None => scrubbed.remove(&id),
+        };
+    }
+
+    /// Refuses appends while there is damage that somebody has to decide about: who appends to a
+    /// log with a hole in it makes the copy that still has what is lost diverge.
+    pub(crate) fn check_undamaged(&self) -> Result<()> {
+        if let Some(damage) = self.damage() {
+            return Err(damage.clone());
+        }
+        let scrubbed = self.scrubbed.read();
+        if scrubbed.is_empty() {
+            return Ok(());
+        }
+        // What retention or a compaction has taken is no damage any more.
+        let segments = self.segments();
+        let damage = segments.iter().find_map(|segment| scrubbed.get(&segment.id()));
+        damage.map_or(Ok(()), |damage| Err(damage.clone()))
     }
 
     /// Its epochs, as they were when it was opened.

@@ -114,9 +114,13 @@ fn damage_is_forgotten_when_retention_has_taken_its_segment() {
     let store = filled(&storage);
     flip(&storage, &segments(&storage, 0)[0], 100, 3);
     assert_eq!(store.scrub().unwrap().damaged.len(), 1);
-    store.append(&partition("t", 0), &Record::value(b"writers go on")).unwrap();
+    let append = |n| store.append(&partition("t", n), &Record::value(b"more"));
+    let refused = append(0).unwrap_err();
+    assert!(matches!(refused, Error::Corrupt { .. }), "{refused}");
+    append(1).unwrap();
     let end = store.watermarks(&partition("t", 0)).unwrap().end;
     store.delete_records(&partition("t", 0), end).unwrap();
+    append(0).unwrap();
     assert!(store.health().damaged.is_empty());
     assert!(store.scrub().unwrap().damaged.is_empty());
 }

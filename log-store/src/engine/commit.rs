@@ -206,7 +206,7 @@ impl Engine {
             let topic = partition.topic_partition.topic.clone();
             return Err(Error::UnknownTopic { topic });
         }
-        partition.damage().map_or(Ok(()), |damage| Err(damage.clone()))
+        partition.check_undamaged()
     }
 }
 

@@ -38,6 +38,7 @@ impl Engine {
                 report.bytes += u64::from(scrubbed.end.position);
             }
             let bytes = u64::from(segment.end().position);
+            note_in(&partition, &segment, scrubbed.as_ref().err());
             let mut state = writer.scrub.lock();
             report.damaged.extend(state.note(&topic_partition, key, bytes, scrubbed.err()));
         }
@@ -70,6 +71,7 @@ impl Engine {
                     bytes = u64::from(end.position.saturating_sub(begin.position));
                     // A damaged one is known by its damage until it was read through without any.
                     if scrubbed.is_err() || end == segment.end() {
+                        note_in(&partition, &segment, scrubbed.as_ref().err());
                         let _ = state.note(&topic_partition, key, bytes, scrubbed.err());
                         state.next_segment();
                     } else {
@@ -135,5 +137,17 @@ impl Engine {
         }
         let segment = partition.segments().into_iter().find(|segment| segment.id() == id)?;
         Some((partition, segment))
+    }
+}
+
+/// Lets a partition know what was found in one of its segments. A disk that could not be read now is
+/// an error of those who read; it closes nothing.
+fn note_in(partition: &Partition, segment: &Segment, failure: Option<&Error>) {
+    match failure {
+        None => partition.note_scrubbed(segment.id(), None),
+        Some(found @ Error::Corrupt { .. }) => {
+            partition.note_scrubbed(segment.id(), Some(found.clone()));
+        }
+        Some(_) => {}
     }
 }
