@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use crate::storage::file::{OpenMode, Storage, StorageFile, StorageLock};
 use crate::storage::simulated::disk::{CrashKind, Disk};
 use crate::storage::simulated::fault::{CallEffect, CallFault, CallKind, Effect, Verdict};
+use crate::storage::simulated::inode::Inode;
 
 /// The file system. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -250,12 +251,12 @@ impl StorageFile for SimulatedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.synced(|disk| disk.sync(self.inode))
+        self.synced(Inode::sync)
     }
 
     fn settle(&self, position: u64, len: u64) -> io::Result<()> {
         let (position, len) = (to_index(position)?, to_index(len)?);
-        self.synced(|disk| disk.settle(self.inode, position, len))
+        self.synced(|inode| inode.settle(position, len))
     }
 
     fn clear(&self, position: u64, len: u64) -> io::Result<()> {
@@ -264,14 +265,14 @@ impl StorageFile for SimulatedFile {
         let called = state.call(CallKind::Write);
         // One that fails is there in part.
         let cleared = if called.is_err() { len / 2 } else { len };
-        state.disk.clear(self.inode, start, cleared)?;
+        state.disk.inode(self.inode).clear(start, cleared);
         called.map(drop)
     }
 }
 
 impl SimulatedFile {
     /// Counts a sync, which may be one that fails.
-    fn synced(&self, sync: impl FnOnce(&mut Disk)) -> io::Result<()> {
+    fn synced(&self, sync: impl FnOnce(&mut Inode)) -> io::Result<()> {
         let mut state = self.state.lock();
         match state.call(CallKind::Sync) {
             Err(error) => {
@@ -279,12 +280,12 @@ impl SimulatedFile {
                 let is_gone =
                     |e: CallEffect| e.from_then_on && matches!(e.effect, Effect::Fails(_));
                 if !state.effect.is_some_and(is_gone) {
-                    state.disk.fail_sync(self.inode);
+                    state.disk.inode(self.inode).fail_sync();
                 }
                 return Err(error);
             }
             Ok(Verdict::Lies) => {}
-            Ok(_) => sync(&mut state.disk),
+            Ok(_) => sync(state.disk.inode(self.inode)),
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! of the file. Names are there once their folder was synced. A killed process leaves everything
 //! that it wrote, the last write in part.
 mod fault;
+mod inode;
 mod disk;
 mod files;
 
