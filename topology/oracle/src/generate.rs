@@ -60,7 +60,9 @@ pub fn random_case(seed: u64) -> Case {
     generator.add_sinks();
     let Generator { mut rng, ops, .. } = generator;
     let inputs = random_inputs(&mut rng, &ops);
-    let settings = Config { cache: rng.u8(0..5) == 0, ..Config::default() };
+    let cache = rng.u8(0..5) == 0;
+    let emit_interval_ms = (rng.u8(0..10) == 0).then_some(10);
+    let settings = Config { cache, emit_interval_ms, ..Config::default() };
     Case { name: format!("seed {seed}"), settings, operators: ops, inputs, ..Case::default() }
 }
 
