@@ -1653,3 +1653,30 @@ fn index_files_that_a_power_cut_has_taken_are_saved_again() {
         .filter(|finding| finding.path.ends_with("t-0/00000000000000000000.index"));
     assert_eq!(of_it.count(), 0, "{report:?}");
 }
+
+/// A failed sync has dropped what it was to make durable; a second one finds nothing to do and
+/// succeeds. An append that believes the second one is lost with the next power cut.
+#[test]
+fn an_append_whose_sync_has_failed_fails_or_is_durable() {
+    let (mut refused, t) = (0, tp("t", 0));
+    for skip in 1..20 {
+        let storage = SimulatedStorage::new();
+        let store = sim(&storage, Durability::Sync).unwrap();
+        store.create_topic(&NewTopic::new("t")).unwrap();
+        put(&store, &t, "first").unwrap();
+        let at = storage.calls() + skip;
+        let effect = CallEffect { at, from_then_on: false, effect: Effect::FailsToSync };
+        storage.set_effect(Some(effect));
+        let mut expected = vec!["first".to_owned()];
+        for value in ["second", "third", "fourth"] {
+            match put(&store, &t, value) {
+                Ok(_) => expected.push(value.to_owned()),
+                Err(_) => refused += 1,
+            }
+        }
+        let cut = storage.crash(CrashKind::PowerCut, |n| if n == 5 { 0 } else { n - 1 });
+        let found = values(&sim(&cut, Durability::Sync).unwrap(), &t);
+        assert_eq!(found, expected, "call +{skip}");
+    }
+    assert!(refused > 0, "no sync failed");
+}
