@@ -19,6 +19,8 @@ mod disk;
 mod faulty_disk;
 mod kill;
 mod kill_cli;
+mod views;
+mod kill_topology;
 mod power_cut;
 mod write_back;
 mod failed_calls;

@@ -9,6 +9,7 @@ use crate::failed_calls;
 use crate::failure::{Failure, Result};
 use crate::kill;
 use crate::kill_cli;
+use crate::kill_topology::{self, RunnerArgs};
 use crate::limits::{self, LimitArgs, LimitedArgs};
 use crate::open_time::{self, FillerArgs, OpenTimeArgs};
 use crate::openers::{self, HolderArgs};
@@ -47,6 +48,15 @@ enum Command {
         #[arg(long, default_value_t = 20)]
         kills: u64,
     },
+    /// Runs a topology until it is killed; started by the other commands.
+    #[command(hide = true)]
+    Runner(RunnerArgs),
+    /// Kills running topologies with SIGKILL.
+    KillTopology {
+        /// How often.
+        #[arg(long, default_value_t = 100)]
+        kills: u64,
+    },
     /// Cuts the power of a file system on a loop device.
     PowerCut(PowerCutArgs),
     /// Lets a disk refuse writes that a file system does behind the writer.
@@ -80,6 +90,8 @@ impl Command {
             Self::Writer(_) => "writer",
             Self::Kill { .. } => "kill",
             Self::KillCli { .. } => "kill-cli",
+            Self::Runner(_) => "runner",
+            Self::KillTopology { .. } => "kill-topology",
             Self::PowerCut(_) => "power-cut",
             Self::WriteBack(_) => "write-back",
             Self::FailedCalls { .. } => "failed-calls",
@@ -99,6 +111,7 @@ impl Command {
             Self::Filler(args) => open_time::fill_until_killed(args),
             Self::Holder(args) => openers::hold(args),
             Self::Limited(args) => return Some(limits::run_limited(args)),
+            Self::Runner(args) => return Some(kill_topology::run_until_killed(args)),
             _ => return None,
         }
         Some(Ok(()))
@@ -106,11 +119,14 @@ impl Command {
 
     fn run(self, seed: u64) -> Result<Tally> {
         match self {
-            Self::Writer(_) | Self::Filler(_) | Self::Limited(_) | Self::Holder(_) => {
-                Ok(Tally::default())
-            }
+            Self::Writer(_)
+            | Self::Filler(_)
+            | Self::Limited(_)
+            | Self::Holder(_)
+            | Self::Runner(_) => Ok(Tally::default()),
             Self::Kill { kills } => kill::run(kills, seed),
             Self::KillCli { kills } => kill_cli::run(kills, seed),
+            Self::KillTopology { kills } => kill_topology::run(kills, seed),
             Self::PowerCut(args) => power_cut::run(args, seed),
             Self::WriteBack(args) => write_back::run(args, seed),
             Self::FailedCalls { points } => failed_calls::run(points, seed),

@@ -1,0 +1,187 @@
+//! A topology with state of several kinds, and what has to come out of it as a fold over its input.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use headwater_log_store::{
+    AutoOffsetReset, ConsumerConfig, Log, NewTopic, PartitionId, TopicName, TopicPartition,
+};
+use headwater_topology::{
+    Materialized, StoreType, StreamsBuilder, Suppressed, TimeWindows, Topology,
+};
+
+use crate::failure::{Context as _, Promise as _, Result, violation};
+
+pub(crate) const IN: &str = "in";
+const OUTPUTS: [&str; 4] = ["counts", "sums", "least", "finals"];
+const PARTITIONS: u32 = 3;
+const WINDOW_MS: i64 = 50;
+
+fn group(value: i64) -> String {
+    format!("g{}", value % 7)
+}
+
+/// Counts, sums behind a repartition topic, the least value, and final counts of windows.
+pub(crate) fn topology(store_type: StoreType) -> Result<Topology> {
+    let rows = |name: &str| Materialized::<String, i64>::named(name).with_store_type(store_type);
+    let builder = StreamsBuilder::new();
+    let input = builder.stream::<String, i64>(IN);
+    let by_key = input.group_by_key();
+    by_key.count(rows("counts")).to_stream().to("counts");
+    by_key.reduce(|least: i64, value| least.min(value), rows("least")).to_stream().to("least");
+    let groups = input.select_key(|_, value| group(*value)).group_by_key();
+    let sums = groups.aggregate(|| 0_i64, |_, value, sum: i64| sum + value, rows("sums"));
+    sums.to_stream().to("sums");
+    let windows = TimeWindows::of_size_with_no_grace(Duration::from_millis(50));
+    by_key
+        .windowed_by(windows)
+        .count("windows")
+        .suppress(
+            Suppressed::until_window_closes(headwater_topology::BufferConfig::unbounded()),
+            "finals",
+        )
+        .to_stream()
+        .map(|key, count| (key.to_string(), count))
+        .to("finals");
+    builder.build().to("build a topology")
+}
+
+/// Makes the topics that are not there yet.
+pub(crate) fn create_topics(log: &dyn Log) -> Result {
+    for topic in std::iter::once(&IN).chain(&OUTPUTS) {
+        if log.describe_topic(topic).is_err() {
+            let new = NewTopic::new(*topic).partitions(PARTITIONS).config("segment.bytes", "65536");
+            log.create_topic(&new).promised(format!("topic {topic} was not made"))?;
+        }
+    }
+    Ok(())
+}
+
+struct Line {
+    partition: u32,
+    key: String,
+    value: i64,
+    time_ms: i64,
+}
+
+/// All committed records of a topic, each partition in its order.
+fn read(log: &dyn Log, topic: &str) -> Result<Vec<Line>> {
+    let reading = || format!("{topic} could not be read");
+    let config = ConsumerConfig {
+        auto_offset_reset: AutoOffsetReset::Earliest,
+        ..ConsumerConfig::default()
+    };
+    let mut consumer = log.consumer(&config).promised(reading())?;
+    let found = log.describe_topic(topic).promised(reading())?;
+    let name = TopicName::new(topic).to("name a topic")?;
+    let partitions: Vec<_> = (0..found.partitions)
+        .map(|number| TopicPartition::new(name.clone(), PartitionId::new(number)))
+        .collect();
+    consumer.assign(&partitions).promised(reading())?;
+    let mut lines = Vec::new();
+    loop {
+        let batches = consumer.poll(Duration::ZERO).promised(reading())?;
+        if batches.is_empty() {
+            return Ok(lines);
+        }
+        for batch in &batches {
+            let partition = batch.topic_partition().partition.value();
+            for view in batch.iter() {
+                let value = view.value.and_then(|bytes| bytes.try_into().ok());
+                let Some(value) = value.map(i64::from_be_bytes) else {
+                    return violation(format!("{topic}-{partition}@{} is no number", view.offset));
+                };
+                let key = String::from_utf8_lossy(view.key.unwrap_or_default()).into_owned();
+                lines.push(Line { partition, key, value, time_ms: view.timestamp.as_millis() });
+            }
+        }
+    }
+}
+
+type Values = BTreeMap<String, Vec<i64>>;
+
+fn values(lines: &[Line]) -> Values {
+    let mut values = Values::new();
+    for line in lines {
+        values.entry(line.key.clone()).or_default().push(line.value);
+    }
+    values
+}
+
+/// The last value of each key.
+pub(crate) type Rows = BTreeMap<String, i64>;
+
+/// Compares all output with a fold over the input. Returns the rows of `counts` and `sums`, and how
+/// many records the input has.
+pub(crate) fn check(log: &dyn Log) -> Result<(Rows, Rows, u64)> {
+    let input = read(log, IN)?;
+    let by_key = values(&input);
+    let counts: Values =
+        by_key.iter().map(|(key, all)| (key.clone(), (1..).take(all.len()).collect())).collect();
+    compare("counts", &values(&read(log, "counts")?), &counts)?;
+    let running_least = |all: &Vec<i64>| {
+        let least = all.iter().scan(i64::MAX, |least, value| {
+            *least = *value.min(least);
+            Some(*least)
+        });
+        least.collect()
+    };
+    let least: Values = by_key.iter().map(|(key, all)| (key.clone(), running_least(all))).collect();
+    compare("least", &values(&read(log, "least")?), &least)?;
+    let mut groups = Values::new();
+    for line in &input {
+        groups.entry(group(line.value)).or_default().push(line.value);
+    }
+    groups.values_mut().for_each(|all| all.sort_unstable());
+    let sums = values(&read(log, "sums")?);
+    // What was added: tasks of several partitions feed one sum in any order, each value once.
+    let added = sums.iter().map(|(key, sums)| {
+        let before = std::iter::once(&0).chain(sums);
+        let mut added: Vec<i64> = before.zip(sums).map(|(before, sum)| sum - before).collect();
+        added.sort_unstable();
+        (key.clone(), added)
+    });
+    compare("sums", &added.collect(), &groups)?;
+    compare("finals", &values(&read(log, "finals")?), &finals(&input))?;
+    let last = |all: &Values| {
+        all.iter().filter_map(|(key, all)| Some((key.clone(), *all.last()?))).collect()
+    };
+    Ok((last(&counts), last(&sums), input.len() as u64))
+}
+
+/// The counts of the windows that have closed; stream time is that of the partition.
+fn finals(input: &[Line]) -> Values {
+    let mut stream_time: BTreeMap<u32, i64> = BTreeMap::new();
+    let mut counts: BTreeMap<(u32, String, i64), i64> = BTreeMap::new();
+    for line in input {
+        let start_ms = line.time_ms - line.time_ms.rem_euclid(WINDOW_MS);
+        let time = stream_time.entry(line.partition).or_insert(line.time_ms);
+        *time = line.time_ms.max(*time);
+        if start_ms + WINDOW_MS > *time {
+            *counts.entry((line.partition, line.key.clone(), start_ms)).or_default() += 1;
+        }
+    }
+    let closed = counts.into_iter().filter(|((partition, _, start), _)| {
+        stream_time.get(partition).is_some_and(|time| *time >= start + WINDOW_MS)
+    });
+    let named = closed.map(|((_, key, start), count)| {
+        (format!("{key}@{start}/{}", start + WINDOW_MS), vec![count])
+    });
+    named.collect()
+}
+
+fn compare(what: &str, found: &Values, expected: &Values) -> Result {
+    for key in found.keys().chain(expected.keys()) {
+        let (found, expected) = (found.get(key), expected.get(key));
+        if found != expected {
+            let lens = [found, expected].map(|values| values.map_or(0, Vec::len));
+            let first = found.into_iter().flatten().zip(expected.into_iter().flatten());
+            let first = first.enumerate().find(|(_, (found, expected))| found != expected);
+            return violation(format!(
+                "{what} of {key}: {} values, {} expected; the first that differs: {first:?}",
+                lens[0], lens[1]
+            ));
+        }
+    }
+    Ok(())
+}
