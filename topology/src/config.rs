@@ -96,6 +96,7 @@ pub struct StreamsConfig {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) num_stream_threads: usize,
     pub(crate) state_dir: Option<PathBuf>,
+    pub(crate) max_timestamp_ahead: Option<Duration>,
     pub(crate) restarts_max: usize,
     pub(crate) restart_window: Duration,
     pub(crate) retry_backoff: Duration,
@@ -125,6 +126,7 @@ impl StreamsConfig {
             clock: Arc::new(SystemClock::new()),
             num_stream_threads: 1,
             state_dir: None,
+            max_timestamp_ahead: None,
             restarts_max: 10,
             restart_window: Duration::from_secs(600),
             retry_backoff: Duration::from_millis(100),
@@ -230,6 +232,26 @@ impl StreamsConfig {
     #[must_use]
     pub fn state_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.state_dir = Some(path.into());
+        self
+    }
+
+    /// How far ahead of the wall clock the event time of an input record may be. One that is
+    /// further ahead goes to the deserialization handler, so that a single wrong clock does not
+    /// move stream time on and make all other records late. Default = any: Kafka Streams has no
+    /// such guard. A replay asks the clock as well, which then shows a later time: what was refused
+    /// once may be taken.
+    ///
+    /// ```
+    /// use headwater_topology::{ErrorResponse, StreamsConfig};
+    /// use std::time::Duration;
+    ///
+    /// let config = StreamsConfig::new("app")
+    ///     .max_timestamp_ahead(Duration::from_secs(3_600))
+    ///     .deserialization_exception_handler(ErrorResponse::Skip);
+    /// ```
+    #[must_use]
+    pub fn max_timestamp_ahead(mut self, ahead: Duration) -> Self {
+        self.max_timestamp_ahead = Some(ahead);
         self
     }
 

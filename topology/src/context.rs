@@ -87,6 +87,8 @@ pub(crate) struct Context {
     /// How often each record since the last commit has failed and was to be tried again.
     pub(crate) retries: BTreeMap<RecordPosition, u32>,
     pub(crate) emit_timer: EmitTimer,
+    /// How far ahead of the wall clock a timestamp may be, in milliseconds.
+    pub(crate) max_ahead_ms: Option<i64>,
     /// A failure that came back from below to a processor, which does not see it.
     pub(crate) pending_failure: Option<Box<Failure>>,
     /// Whether a processor wants what it has done to be committed soon.
@@ -132,6 +134,7 @@ impl Context {
             dead_letters,
             retries: BTreeMap::new(),
             emit_timer,
+            max_ahead_ms: None,
             pending_failure: None,
             commit_requested: false,
             application_id: names.application_id,
@@ -139,6 +142,16 @@ impl Context {
             key_buffer: Vec::new(),
             value_buffer: Vec::new(),
         }
+    }
+
+    /// Why a record of that time is not to be taken, if it is too far ahead of the wall clock.
+    #[inline]
+    pub(crate) fn too_far_ahead(&self, timestamp: Timestamp) -> Option<String> {
+        let max_ahead_ms = self.max_ahead_ms?;
+        let now_ms = self.emit_timer.clock.now().as_millis();
+        let ahead_ms = timestamp.as_millis().saturating_sub(now_ms);
+        (ahead_ms > max_ahead_ms)
+            .then(|| format!("its timestamp {timestamp} is {ahead_ms} ms ahead of the wall clock"))
     }
 
     /// Notes which node runs a closure now, for the report if it panics.

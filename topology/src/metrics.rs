@@ -8,7 +8,7 @@ pub enum DropReason {
     NullKey,
     /// The value is null where the type or the operator has no use for a null.
     NullValue,
-    /// The timestamp is negative, or the extractor found none.
+    /// The timestamp is negative, or too far ahead of the wall clock, or the extractor found none.
     InvalidTimestamp,
     /// The record came after its window was closed.
     Late,

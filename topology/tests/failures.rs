@@ -4,10 +4,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use headwater_topology::{
     DropReason, ErrorResponse, FailedRecord, KStream, RETRIES_MAX, StreamsBuilder, StreamsConfig,
-    TestRecord, Topology, TopologyTestDriver,
+    TestRecord, TimeWindows, Topology, TopologyTestDriver,
 };
 
 fn config() -> StreamsConfig {
@@ -242,4 +243,38 @@ fn an_aggregate_that_was_taken_out_by_a_panicking_closure_is_put_back() {
     pipe(&driver, &["a", "bad", "c"]).unwrap();
     let rows = driver.store_rows::<String, String>("joined").unwrap();
     assert_eq!(rows, [("k".to_owned(), "ac".to_owned(), 2)]);
+}
+
+#[test]
+fn a_record_too_far_ahead_of_the_wall_clock_goes_to_the_handler_and_moves_no_stream_time() {
+    let builder = StreamsBuilder::new();
+    let stream = builder.stream::<String, String>("in");
+    let windows = TimeWindows::of_size_with_no_grace(Duration::from_millis(10));
+    // Through a repartition topic, where the clock is not asked again.
+    let counts = stream.group_by(|_, value| value.clone()).windowed_by(windows).count("counts");
+    counts.to_stream().map(|key, count| (key.to_string(), count)).to("out");
+    let topology = builder.build().unwrap();
+    let config = StreamsConfig::new("test")
+        .max_timestamp_ahead(Duration::from_millis(100))
+        .deserialization_exception_handler(ErrorResponse::Skip);
+    let driver = TopologyTestDriver::with_config(&topology, config).unwrap();
+    let input = driver.input_topic::<String, String>("in");
+    for time in [5, 100, 101, 4_000] {
+        input.pipe_input_at("k", "v", time).unwrap();
+    }
+    assert_eq!(driver.metrics().unwrap().dropped(DropReason::InvalidTimestamp), 2);
+    driver.advance_wall_clock(Duration::from_millis(1)).unwrap();
+    input.pipe_input_at("k", "v", 101).unwrap();
+    let out = driver.output_topic::<String, i64>("out").unwrap().read_timed().unwrap();
+    let expected = [("v@0/10", 1, 5), ("v@100/110", 1, 100), ("v@100/110", 2, 101)];
+    assert_eq!(out, expected.map(|(key, count, time)| (key.to_owned(), count, time)));
+    // By default any time is taken, and nothing is skipped by default.
+    let driver = TopologyTestDriver::new(&topology).unwrap();
+    let input = driver.input_topic::<String, String>("in");
+    input.pipe_input_at("k", "v", 4_000).unwrap();
+    let config = StreamsConfig::new("test").max_timestamp_ahead(Duration::from_millis(100));
+    let driver = TopologyTestDriver::with_config(&topology, config).unwrap();
+    let input = driver.input_topic::<String, String>("in");
+    let error = input.pipe_input_at("k", "v", 4_000).unwrap_err().to_string();
+    assert!(error.contains("4000 ms ahead of the wall clock"), "{error}");
 }

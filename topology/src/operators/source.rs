@@ -76,6 +76,12 @@ impl<K: Clone + 'static, V: Clone + 'static> Source for TypedSource<K, V> {
                 return Ok(None);
             }
         };
+        // What comes from a repartition topic was taken before.
+        if let Some(reason) = context.too_far_ahead(timestamp).filter(|_| !self.options.repartition)
+        {
+            context.fail_as(DropReason::InvalidTimestamp, FailureKind::Deserialization, reason)?;
+            return Ok(None);
+        }
         let headers = source_headers(view, self.options.repartition);
         self.head = Some(Record { key, value, timestamp, headers });
         Ok(Some(timestamp))

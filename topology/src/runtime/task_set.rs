@@ -352,7 +352,7 @@ fn context(
     resolved: &Resolved,
     (log, producer): (&Arc<dyn Log>, Box<dyn Producer>),
 ) -> Context {
-    Context::new(
+    let mut context = Context::new(
         Arc::clone(log),
         producer,
         is_transactional(config),
@@ -367,7 +367,11 @@ fn context(
             interval: config.emit_interval_or_default(),
             replaying: false,
         },
-    )
+    );
+    let max_ahead = config.max_timestamp_ahead;
+    context.max_ahead_ms =
+        max_ahead.map(|ahead| i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX));
+    context
 }
 
 /// Whether an empty queue has nothing to come that other queues would have to wait for.
