@@ -65,6 +65,14 @@ pub enum BuildError {
         /// The store.
         store: String,
     },
+    /// A processor is to use the store of a global table, which belongs to all tasks.
+    #[error(
+        "store {store} is that of a global table: processors cannot use it, join the table instead"
+    )]
+    GlobalStore {
+        /// The store.
+        store: String,
+    },
     /// A processor takes a store for what it is not.
     #[error("store {store} is no {asked}")]
     StoreType {

@@ -406,6 +406,8 @@ fn a_store_that_is_not_there_or_of_another_kind_is_a_build_error() {
         builder.stream::<String, String>("words").group_by_key().count("counts");
         let names = Stores::key_value_store::<String, String>("names");
         let _ = builder.add_state_store(names);
+        let rates = builder.global_table::<String, i64>("rates");
+        assert_eq!(rates.store_name(), "rates-STATE-STORE");
         builder
             .stream::<String, String>("in")
             .process_with_stores(store, |counts| Peek { counts })
@@ -415,6 +417,8 @@ fn a_store_that_is_not_there_or_of_another_kind_is_a_build_error() {
     assert_eq!(build(StateStore::named("counts")), Ok(()));
     let unknown = BuildError::UnknownStore { store: "other".to_owned() };
     assert_eq!(build(StateStore::named("other")), Err(unknown));
+    let error = build(StateStore::named("rates-STATE-STORE")).unwrap_err().to_string();
+    assert!(error.contains("rates-STATE-STORE is that of a global table"), "{error}");
     let error = build(StateStore::named("names")).unwrap_err();
     assert!(matches!(&error, BuildError::StoreType { store, .. } if store == "names"), "{error}");
 }

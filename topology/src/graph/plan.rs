@@ -304,13 +304,26 @@ impl GraphBuilder {
         }
     }
 
+    /// The stores of the global tables.
+    fn global_stores(&self) -> BTreeSet<&str> {
+        let nodes = self
+            .nodes
+            .iter()
+            .filter(|node| node.parents.iter().any(|parent| self.globals.contains(parent)));
+        let stores = nodes.filter_map(|node| match &node.kind {
+            NodeKind::Processor { stores, .. } => Some(stores.iter().map(String::as_str)),
+            _ => None,
+        });
+        stores.flatten().collect()
+    }
+
     /// Checks the graph and finishes it.
     pub(crate) fn build(&self) -> Result<Topology, BuildError> {
         if let Some(error) = &self.error {
             return Err(error.clone());
         }
         validate(&self.nodes, &self.stores)?;
-        check_store_uses(&self.store_uses, &self.stores)?;
+        check_store_uses(&self.store_uses, &self.stores, &self.global_stores())?;
         Ok(Topology {
             graph: Arc::new(Graph {
                 subtopologies: subtopologies(&self.nodes),

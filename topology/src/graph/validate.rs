@@ -58,11 +58,15 @@ pub(crate) fn validate(nodes: &[Node], stores: &[StoreDefinition]) -> Result<(),
 pub(crate) fn check_store_uses(
     uses: &[StoreUse],
     stores: &[StoreDefinition],
+    global: &BTreeSet<&str>,
 ) -> Result<(), BuildError> {
     for StoreUse { store, asked, accepts } in uses {
         let Some(found) = stores.iter().find(|found| found.name == *store) else {
             return Err(BuildError::UnknownStore { store: store.clone() });
         };
+        if global.contains(store.as_str()) {
+            return Err(BuildError::GlobalStore { store: store.clone() });
+        }
         if !accepts(&(found.factory)()) {
             return Err(BuildError::StoreType { store: store.clone(), asked });
         }
