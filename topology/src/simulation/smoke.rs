@@ -15,8 +15,16 @@ use crate::window::time_windows::TimeWindows;
 /// The input; keys of one letter, values of eight bytes, or of three, which cannot be decoded.
 pub(crate) const IN: &str = "in";
 pub(crate) const DEAD: &str = "dead";
-pub(crate) const OUTPUTS: [&str; 6] = ["counts", "sums", "least", "windows", "finals", "each"];
+/// Two more inputs of one task, which chooses between them; their records are all good.
+pub(crate) const SIDES: [&str; 2] = ["left", "right"];
+pub(crate) const OUTPUTS: [&str; 7] =
+    ["counts", "sums", "least", "windows", "finals", "each", "both"];
 pub(crate) const WINDOW_MS: i64 = 50;
+
+/// All topics of the application's users.
+pub(crate) fn topics() -> impl Iterator<Item = &'static str> {
+    [IN, DEAD].into_iter().chain(SIDES).chain(OUTPUTS)
+}
 
 /// Values below zero make a closure panic.
 pub(crate) fn is_poison(value: i64) -> bool {
@@ -28,7 +36,8 @@ fn group(value: i64) -> String {
     format!("g{}", value % 5)
 }
 
-/// Counts, sums, minimum, windows, their final results, and each record once.
+/// Counts, sums, minimum, windows, their final results, and each record once; and two topics
+/// merged.
 pub(crate) fn topology() -> Topology {
     let builder = StreamsBuilder::new();
     let input = builder.stream::<String, i64>(IN).map_values(|value: i64| {
@@ -53,6 +62,8 @@ pub(crate) fn topology() -> Topology {
         .map(|key, count| (key.to_string(), count))
         .to("finals");
     input.to("each");
+    let [left, right] = SIDES.map(|side| builder.stream::<String, i64>(side));
+    left.merge(&right).to("both");
     builder.build().expect("it is wired as it should be")
 }
 
@@ -195,6 +206,11 @@ pub(crate) fn differences(log: &dyn Log) -> Vec<String> {
     }
     groups.values_mut().for_each(|all| all.sort_unstable());
     wrong.compare("sums", flat(added(&values(&read(log, "sums")))), flat(groups));
+    let mut sides: Vec<Line> = SIDES.iter().flat_map(|side| read(log, side)).collect();
+    let mut both = read(log, "both");
+    sides.sort();
+    both.sort();
+    wrong.compare("both", both, sides);
     let (windows, finals) = windows(&good);
     wrong.compare("windows", flat(values(&read(log, "windows"))), flat(windows));
     wrong.compare("finals", flat(values(&read(log, "finals"))), flat(finals));

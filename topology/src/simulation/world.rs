@@ -100,9 +100,9 @@ impl World {
             .open()
             .map_err(failed)?;
         let log: Arc<dyn Log> = Arc::new(store);
-        for topic in [smoke::IN, smoke::DEAD].iter().chain(&smoke::OUTPUTS) {
+        for topic in smoke::topics() {
             if log.describe_topic(topic).is_err() {
-                let new = NewTopic::new(*topic).partitions(self.partitions);
+                let new = NewTopic::new(topic).partitions(self.partitions);
                 log.create_topic(&new.config("segment.bytes", "8192")).map_err(failed)?;
             }
         }
@@ -237,12 +237,15 @@ impl World {
                 _ => self.rng.i64(0..1_000),
             };
             let bytes = value.to_be_bytes();
-            let value = if self.rng.u8(0..60) == 0 { &bytes[5..] } else { &bytes[..] };
+            let side = (value >= 0).then(|| self.rng.usize(0..6)).filter(|side| *side < 2);
+            let topic = side.map_or(smoke::IN, |side| smoke::SIDES[side]);
+            let is_short = side.is_none() && self.rng.u8(0..60) == 0;
+            let value = if is_short { &bytes[5..] } else { &bytes[..] };
             let sent = process.producer.send(&ProducerRecord {
                 key: Some(&key),
                 value: Some(value),
                 timestamp: Some(Timestamp::from_millis((self.event_ms - late_ms).max(0))),
-                ..ProducerRecord::to(smoke::IN)
+                ..ProducerRecord::to(topic)
             });
             sent.map_err(crate::error::Error::log("a send"))?;
             self.tally.records += 1;
@@ -365,7 +368,7 @@ impl World {
     pub(crate) fn trace(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         if let Some(process) = &self.process {
-            for topic in [smoke::IN, smoke::DEAD].iter().chain(&smoke::OUTPUTS) {
+            for topic in smoke::topics() {
                 let lines = smoke::read(process.log.as_ref(), topic);
                 format!("{lines:?}").hash(&mut hasher);
             }
