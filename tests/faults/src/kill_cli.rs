@@ -23,6 +23,8 @@ use crate::verify::inspect_store;
 const TOPIC: &str = "lines";
 /// How often one store's producers are killed.
 const KILLS_PER_STORE: u64 = 25;
+/// So many are long enough for some producers to come to their end.
+const KILLS_OF_LONG_RUN: u64 = 500;
 /// The most lines of a producer.
 const LINES_MAX: u64 = 400;
 /// A producer that takes longer than this hangs.
@@ -57,7 +59,9 @@ pub(crate) fn run(kills: u64, seed: u64) -> Result<Tally> {
         }
         store += 1;
     }
-    if tally.get("lines there") == 0 || tally.get("produced to the end") == 0 {
+    // On a busy machine each of a few may be killed before its end.
+    let is_ended = kills < KILLS_OF_LONG_RUN || tally.get("produced to the end") > 0;
+    if tally.get("lines there") == 0 || !is_ended {
         return violation(format!("too gentle: {tally}"));
     }
     Ok(tally)
