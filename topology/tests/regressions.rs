@@ -492,3 +492,28 @@ fn two_handles_on_one_log_are_one_log() {
     streams.close().unwrap();
     plan.execute(&other).unwrap();
 }
+
+#[test]
+fn a_stored_join_takes_its_old_row_out_of_a_group() {
+    // Where the join had a store, its sides were not asked for old values, so that a grouping
+    // below never subtracted.
+    for stored in [false, true] {
+        let builder = StreamsBuilder::new();
+        let [left, right] = ["left", "right"].map(|topic| builder.table::<String, i64>(topic));
+        let mut joined = left.join(&right, |left, right| left + right);
+        if stored {
+            joined = joined.materialized("joined");
+        }
+        let grouped = joined.group_by(|_, value| ("all".to_owned(), *value));
+        grouped.aggregate(|| 0_i64, |_, v, sum| sum + v, |_, v, sum| sum - v, "sum");
+        let driver = TopologyTestDriver::new(&builder.build().unwrap()).unwrap();
+        let [left, right] =
+            ["left", "right"].map(|topic| driver.input_topic::<String, Option<i64>>(topic));
+        left.pipe_input_at("k", Some(1), 1).unwrap();
+        right.pipe_input_at("k", Some(10), 2).unwrap();
+        left.pipe_input_at("k", Some(2), 3).unwrap();
+        right.pipe_input_at("k", Some(20), 4).unwrap();
+        let sum = driver.store_value::<String, i64>("sum", &"all".to_owned()).unwrap();
+        assert_eq!(sum, Some(22), "stored: {stored}");
+    }
+}

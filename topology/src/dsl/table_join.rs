@@ -41,6 +41,11 @@ where
         true
     }
 
+    fn makes_old_rows(&self) -> bool {
+        // A side sends what its update was joined to before, also where the rows are stored.
+        true
+    }
+
     fn view(&self) -> View<K, R> {
         table_join::view(self.left.table.view(), self.right.table.view(), Arc::clone(&self.join))
     }

@@ -14,6 +14,11 @@ pub(crate) trait Above<K, V> {
     /// Returns whether they do.
     fn send_old(&self, force: bool) -> bool;
 
+    /// Whether old rows are made of old ones above even where the table keeps rows of its own.
+    fn makes_old_rows(&self) -> bool {
+        false
+    }
+
     /// The table's rows through them.
     fn view(&self) -> View<K, V>;
 
@@ -84,11 +89,12 @@ impl<K, V> TableNode<K, V> {
         if self.state.sends_old() {
             return true;
         }
-        let granted = self.state.store().is_some()
-            || match &self.rows {
-                TableRows::Kept(_) => true,
-                TableRows::Through(above) => above.send_old(force),
-            };
+        let is_stored = self.state.store().is_some();
+        let granted = match &self.rows {
+            TableRows::Kept(_) => true,
+            TableRows::Through(above) if is_stored && !above.makes_old_rows() => true,
+            TableRows::Through(above) => above.send_old(force),
+        };
         if granted {
             self.state.send_old();
         }
