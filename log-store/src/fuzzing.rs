@@ -16,7 +16,7 @@ use crate::engine::parse_copy;
 use crate::group::OffsetCommit;
 use crate::inspect::verify;
 use crate::journal::{EntryHeader, EntryWriter, batches};
-use crate::layout::put_checksum;
+use crate::layout::{put_checksum, written_len};
 use crate::log::{Log, NewTopic};
 use crate::published::{CONTENT_BYTES, PublishedEnd, published_store_id};
 use crate::record::{Record, RecordBatch};
@@ -240,8 +240,8 @@ fn open(data: &[u8]) {
         storage.create_dir(dir).expect("memory does not fail");
         let file = storage.open(&path, OpenMode::Create).expect("memory does not fail");
         // Zeros at the end take no memory.
-        let written = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-        file.write(0, bytes.get(..written).unwrap_or_default()).expect("memory does not fail");
+        let written = bytes.get(..written_len(&bytes)).unwrap_or_default();
+        file.write(0, written).expect("memory does not fail");
         file.reserve(bytes.len() as u64).expect("memory does not fail");
     }
     let _ = verify(&storage, Path::new(DIR));

@@ -70,6 +70,15 @@ pub(crate) fn put_string(buffer: &mut Vec<u8>, string: &str) -> bool {
     true
 }
 
+/// How many bytes there are up to the last one that is not zero.
+pub(crate) fn written_len(bytes: &[u8]) -> usize {
+    /// As much as is compared in one step.
+    const STEP: [u8; 64] = [0; 64];
+    let zeros = bytes.rchunks_exact(STEP.len()).take_while(|chunk| *chunk == STEP).count();
+    let bytes = bytes.get(..bytes.len() - zeros * STEP.len()).unwrap_or_default();
+    bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1)
+}
+
 /// Appends a checksum over all that is there.
 pub(crate) fn put_checksum(buffer: &mut Vec<u8>) {
     let checksum = crc32fast::hash(buffer);

@@ -82,7 +82,7 @@ impl BatchHeader {
         };
         // Looked at first, because in almost all headers it is there.
         let is_magic = field::<1>(header, MAGIC_BYTE) == [MAGIC];
-        if !is_magic && header.iter().all(|&b| b == 0) {
+        if !is_magic && *header == [0; HEADER_BYTES] {
             return Err(Fault::Unwritten);
         }
         let base_offset = i64::from_be_bytes(field(header, BASE_OFFSET));

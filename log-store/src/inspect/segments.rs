@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::batch::{BatchHeader, Fault, HEADER_BYTES, Place};
 use crate::inspect::source::OpenFile;
+use crate::layout;
 use crate::segment::SegmentEnd;
 use crate::types::Offset;
 
@@ -168,8 +169,9 @@ fn written_len(file: &mut OpenFile, position: u64, limit: u64) -> io::Result<u64
     while at < limit {
         let len = usize::try_from(limit - at).unwrap_or(usize::MAX).min(1 << 16);
         let bytes = file.get(at, len)?;
-        if let Some(last) = bytes.iter().rposition(|&byte| byte != 0) {
-            written = at + last as u64 + 1 - position;
+        match layout::written_len(&bytes) as u64 {
+            0 => {}
+            len => written = at + len - position,
         }
         at += len as u64;
     }
@@ -210,19 +212,23 @@ fn resume(
     offsets: &Range<Offset>,
     span: &SegmentSpan<'_>,
 ) -> io::Result<(u64, Option<BatchHeader>)> {
-    if written_len(file, damaged, limit)? == 0 {
-        return Ok((limit, None));
-    }
-    for position in damaged + 1..limit {
-        let left = usize::try_from(limit - position).unwrap_or(usize::MAX);
-        let bytes = file.get(position, HEADER_BYTES.min(left))?;
-        let Ok(header) = BatchHeader::parse(&bytes) else { continue };
-        let fits = header.bytes_len <= left
-            && header.base_offset >= offsets.start
-            && header.next_offset() <= offsets.end;
-        if fits && judge(file, position, limit, span.place)?.is_ok() {
-            return Ok((position, Some(header)));
+    /// How many positions are looked at in one step.
+    const STEP: usize = 1 << 16;
+    let end = damaged + written_len(file, damaged, limit)?;
+    let mut from = damaged + 1;
+    while from < end {
+        let left = usize::try_from(limit - from).unwrap_or(usize::MAX);
+        let bytes = file.get(from, (STEP + HEADER_BYTES - 1).min(left))?;
+        for (position, bytes) in (from..end).zip(bytes.windows(HEADER_BYTES)) {
+            let Ok(header) = BatchHeader::parse(bytes) else { continue };
+            let fits = header.bytes_len as u64 <= limit - position
+                && header.base_offset >= offsets.start
+                && header.next_offset() <= offsets.end;
+            if fits && judge(file, position, limit, span.place)?.is_ok() {
+                return Ok((position, Some(header)));
+            }
         }
+        from += STEP as u64;
     }
     Ok((limit, None))
 }

@@ -2,6 +2,7 @@
 
 use crate::batch::{BatchHeader, HEADER_BYTES, Place};
 use crate::error::{Error, Result};
+use crate::layout::written_len;
 use crate::segment::position::SegmentEnd;
 use crate::segment::state::Segment;
 
@@ -49,6 +50,6 @@ pub(crate) fn scan(segment: &Segment, begin: SegmentEnd, place: &Place) -> Resul
     }
     let rest = file_len.saturating_sub(u64::from(end.position));
     let torn = read(end.position, rest)?;
-    let torn_bytes = torn.iter().rposition(|&byte| byte != 0).map_or(0, |last| last as u64 + 1);
+    let torn_bytes = written_len(&torn) as u64;
     Ok(Scan { end, torn_bytes })
 }
