@@ -109,6 +109,19 @@ fn rows_that_are_behind_catch_up_and_those_of_another_changelog_are_made_anew() 
     assert_eq!(rows(&streams), expected((5..10).map(|key| (key, 1))));
 }
 
+#[test]
+fn a_start_that_is_over_has_said_how_much_it_has_restored() {
+    let (log, dir) = (log(), TempDir::new().unwrap());
+    send(log.as_ref(), 0..100);
+    drop(start(&log, dir.path()));
+    for _ in 0..20 {
+        let config = StreamsConfig::new("app").state_dir(TempDir::new().unwrap().path());
+        let streams = Streams::new(&counting(), config, Arc::clone(&log));
+        streams.start().unwrap();
+        assert_eq!(streams.metrics().records_restored, 100);
+    }
+}
+
 fn copy(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).unwrap() {
         let (entry, to) = (entry.as_ref().unwrap(), to.join(entry.as_ref().unwrap().file_name()));

@@ -21,6 +21,7 @@ mod kill;
 mod kill_cli;
 mod views;
 mod kill_topology;
+mod restart_persistent;
 mod power_cut;
 mod write_back;
 mod failed_calls;

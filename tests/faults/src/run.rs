@@ -14,6 +14,7 @@ use crate::limits::{self, LimitArgs, LimitedArgs};
 use crate::open_time::{self, FillerArgs, OpenTimeArgs};
 use crate::openers::{self, HolderArgs};
 use crate::power_cut::{self, PowerCutArgs};
+use crate::restart_persistent::{self, RestartArgs, RowFillerArgs};
 use crate::tally::Tally;
 use crate::write_back::{self, WriteBackArgs};
 use crate::writer::{self, WriterArgs};
@@ -57,6 +58,11 @@ enum Command {
         #[arg(long, default_value_t = 100)]
         kills: u64,
     },
+    /// Measures how long a restart takes after a kill where a large store is on disk.
+    RestartPersistent(RestartArgs),
+    /// Fills a store on disk until it is killed; started by the other commands.
+    #[command(hide = true)]
+    RowFiller(RowFillerArgs),
     /// Cuts the power of a file system on a loop device.
     PowerCut(PowerCutArgs),
     /// Lets a disk refuse writes that a file system does behind the writer.
@@ -92,6 +98,8 @@ impl Command {
             Self::KillCli { .. } => "kill-cli",
             Self::Runner(_) => "runner",
             Self::KillTopology { .. } => "kill-topology",
+            Self::RestartPersistent(_) => "restart-persistent",
+            Self::RowFiller(_) => "row-filler",
             Self::PowerCut(_) => "power-cut",
             Self::WriteBack(_) => "write-back",
             Self::FailedCalls { .. } => "failed-calls",
@@ -112,6 +120,7 @@ impl Command {
             Self::Holder(args) => openers::hold(args),
             Self::Limited(args) => return Some(limits::run_limited(args)),
             Self::Runner(args) => return Some(kill_topology::run_until_killed(args)),
+            Self::RowFiller(args) => return Some(restart_persistent::fill_until_killed(args)),
             _ => return None,
         }
         Some(Ok(()))
@@ -123,10 +132,12 @@ impl Command {
             | Self::Filler(_)
             | Self::Limited(_)
             | Self::Holder(_)
-            | Self::Runner(_) => Ok(Tally::default()),
+            | Self::Runner(_)
+            | Self::RowFiller(_) => Ok(Tally::default()),
             Self::Kill { kills } => kill::run(kills, seed),
             Self::KillCli { kills } => kill_cli::run(kills, seed),
             Self::KillTopology { kills } => kill_topology::run(kills, seed),
+            Self::RestartPersistent(args) => restart_persistent::run(&args, seed),
             Self::PowerCut(args) => power_cut::run(args, seed),
             Self::WriteBack(args) => write_back::run(args, seed),
             Self::FailedCalls { points } => failed_calls::run(points, seed),

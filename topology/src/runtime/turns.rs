@@ -120,6 +120,8 @@ impl Turns {
         }
         if !changes.take.is_empty() {
             self.tasks.take(&changes.take)?;
+            // Who waits for the tasks finds the metrics of their restore.
+            self.publish(false);
             members.took(&changes.take);
         }
         self.idle = false;

@@ -1,30 +1,41 @@
 //! Persistent stores on `fjall`: one database for an application, a keyspace for each store.
+//!
+//! The note of how far a store is stands in its keyspace, among the rows. So the engine cannot bring
+//! one to the disk without the other, whatever a power cut leaves of its journal.
 
 use std::ops::Bound;
 use std::path::Path;
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use headwater_log_store::{LeaderEpoch, Offset};
 
 use crate::error::BoxError;
 use crate::store::backing::{Backing, Change, Covered, StateDirectory, Visitor};
 use crate::types::TaskId;
 
-/// The keyspace that notes how far each store is, by the name of its keyspace.
-const POSITIONS: &str = "positions";
+/// Where the note is. Rows come behind it: their keys have [`ROW`] before them, which makes a key
+/// of an empty one as well.
+const NOTE: [u8; 1] = [0];
+const ROW: u8 = 1;
+const AFTER_ROWS: [u8; 1] = [2];
+
+/// The longest key of the engine.
+const KEY_BYTES_MAX: usize = 65_535;
+
+/// What a start after a crash reads of the journals at most, but for the newest of 64 MB. The
+/// engine would let them grow to 512 MiB, which takes seconds to read.
+const JOURNAL_BYTES_MAX: u64 = 64 << 20;
 
 /// See the module.
 pub(crate) struct FjallDirectory {
     database: Database,
-    positions: Keyspace,
 }
 
 impl FjallDirectory {
     /// Opens the folder, or makes it. No other process has it open then.
     pub(crate) fn open(path: &Path) -> Result<Self, BoxError> {
-        let database = Database::builder(path).open()?;
-        let positions = database.keyspace(POSITIONS, KeyspaceCreateOptions::default)?;
-        Ok(Self { database, positions })
+        let database = Database::builder(path).max_journaling_size(JOURNAL_BYTES_MAX).open()?;
+        Ok(Self { database })
     }
 }
 
@@ -35,21 +46,18 @@ impl StateDirectory for FjallDirectory {
             return Err(format!("its name {name} is longer than 255 bytes").into());
         }
         let rows = self.database.keyspace(&name, KeyspaceCreateOptions::default)?;
-        let (database, positions) = (self.database.clone(), self.positions.clone());
-        Ok(Box::new(FjallStore { database, positions, rows, name }))
+        Ok(Box::new(FjallStore { database: self.database.clone(), rows }))
     }
 }
 
 struct FjallStore {
     database: Database,
-    positions: Keyspace,
     rows: Keyspace,
-    name: String,
 }
 
 impl Backing for FjallStore {
     fn covered(&self) -> Result<Option<Covered>, BoxError> {
-        let Some(bytes) = self.positions.get(&self.name)? else { return Ok(None) };
+        let Some(bytes) = self.rows.get(NOTE)? else { return Ok(None) };
         let (offset, epoch) = bytes.split_at_checked(8).ok_or("its position is too short")?;
         Ok(Some(Covered {
             offset: Offset::new(u64::from_be_bytes(offset.try_into()?)),
@@ -58,7 +66,10 @@ impl Backing for FjallStore {
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, BoxError> {
-        Ok(self.rows.get(key)?.map(|row| row.to_vec()))
+        if key.len() >= KEY_BYTES_MAX {
+            return Ok(None);
+        }
+        Ok(self.rows.get(row_key(key))?.map(|row| row.to_vec()))
     }
 
     fn visit(
@@ -67,10 +78,18 @@ impl Backing for FjallStore {
         from_end: bool,
         visitor: &mut Visitor<'_>,
     ) -> Result<(), BoxError> {
-        let mut rows = self.rows.range(range);
+        let from = match range.0 {
+            Bound::Unbounded => Bound::Included(vec![ROW]),
+            bound => bound.map(|key| row_key(&key)),
+        };
+        let to = match range.1 {
+            Bound::Unbounded => Bound::Excluded(AFTER_ROWS.to_vec()),
+            bound => bound.map(|key| row_key(&key)),
+        };
+        let mut rows = self.rows.range((from, to));
         while let Some(row) = if from_end { rows.next_back() } else { rows.next() } {
             let (key, row) = row.into_inner()?;
-            if !visitor(&key, &row)? {
+            if !visitor(key.get(1..).unwrap_or_default(), &row)? {
                 break;
             }
         }
@@ -80,24 +99,120 @@ impl Backing for FjallStore {
     fn write(&self, changes: Vec<Change>, covered: Covered) -> Result<(), BoxError> {
         let mut batch = self.database.batch();
         for (key, row) in changes {
+            if key.len() >= KEY_BYTES_MAX {
+                let len = key.len();
+                return Err(format!("a key of {len} bytes is too long for the disk").into());
+            }
             match row {
-                Some(row) => batch.insert(&self.rows, key, row),
-                None => batch.remove(&self.rows, key),
+                Some(row) => batch.insert(&self.rows, row_key(&key), row),
+                None => batch.remove(&self.rows, row_key(&key)),
             }
         }
-        let mut position = covered.offset.value().to_be_bytes().to_vec();
-        position.extend(covered.epoch.value().to_be_bytes());
-        batch.insert(&self.positions, self.name.as_str(), position);
+        let mut note = covered.offset.value().to_be_bytes().to_vec();
+        note.extend(covered.epoch.value().to_be_bytes());
+        batch.insert(&self.rows, NOTE, note);
         Ok(batch.commit()?)
     }
 
     fn clear(&self) -> Result<(), BoxError> {
-        // Rows without a position are cleared by the next start, should this one stop here.
-        self.positions.remove(self.name.as_str())?;
+        // The rows are gone from the disk before the journal is synced: a power cut in between
+        // must not find the note there, nor an older one.
+        self.rows.remove(NOTE)?;
+        self.database.persist(PersistMode::SyncAll)?;
         Ok(self.rows.clear()?)
     }
 
     fn len(&self) -> usize {
-        self.rows.approximate_len()
+        self.rows.approximate_len().saturating_sub(1)
+    }
+}
+
+fn row_key(key: &[u8]) -> Vec<u8> {
+    let mut row = Vec::with_capacity(1 + key.len());
+    row.push(ROW);
+    row.extend_from_slice(key);
+    row
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::ops::{Bound, RangeBounds};
+
+    use headwater_log_store::{LeaderEpoch, Offset};
+    use tempfile::TempDir;
+
+    use super::{Backing, Covered, FjallDirectory, StateDirectory};
+    use crate::types::TaskId;
+
+    const TASK: TaskId = TaskId { subtopology: 0, partition: 0 };
+
+    fn covered(offset: u64) -> Covered {
+        Covered { offset: Offset::new(offset), epoch: LeaderEpoch::new(3) }
+    }
+
+    type Range = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
+    fn visited(rows: &dyn Backing, range: Range, from_end: bool) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut found = Vec::new();
+        let mut visitor = |key: &[u8], row: &[u8]| {
+            found.push((key.to_vec(), row.to_vec()));
+            Ok(true)
+        };
+        rows.visit(range, from_end, &mut visitor).unwrap();
+        found
+    }
+
+    #[test]
+    fn rows_of_any_key_are_found_again_in_their_order_and_the_note_is_none_of_them() {
+        let dir = TempDir::new().unwrap();
+        // An empty key once ended the process in the engine, which has none.
+        let keys: [&[u8]; 6] = [b"", &[0], &[1], &[1, 0], &[255; 60], &[255; 65_000]];
+        let model: BTreeMap<_, _> = keys.iter().map(|key| (key.to_vec(), key.to_vec())).collect();
+        {
+            let rows = FjallDirectory::open(dir.path()).unwrap().store(TASK, "s").unwrap();
+            assert_eq!(rows.covered().unwrap(), None);
+            let changes = model.iter().map(|(key, row)| (key.clone(), Some(row.clone())));
+            rows.write(changes.collect(), covered(7)).unwrap();
+        }
+        let rows = FjallDirectory::open(dir.path()).unwrap().store(TASK, "s").unwrap();
+        assert_eq!((rows.covered().unwrap(), rows.len()), (Some(covered(7)), keys.len()));
+        for key in keys {
+            assert_eq!(rows.get(key).unwrap().as_deref(), Some(key));
+        }
+        let ends = [Bound::Unbounded, Bound::Included(vec![1]), Bound::Excluded(vec![1])];
+        for (from, to) in ends.iter().flat_map(|from| ends.iter().map(move |to| (from, to))) {
+            let range = (from.clone(), to.clone());
+            let inside = |key: &Vec<u8>| {
+                let after = match from {
+                    Bound::Included(from) => key >= from,
+                    Bound::Excluded(from) => key > from,
+                    Bound::Unbounded => true,
+                };
+                after && (Bound::Unbounded, to.clone()).contains(key)
+            };
+            let mut expected: Vec<_> = model.clone().into_iter().collect();
+            expected.retain(|(key, _)| inside(key));
+            assert_eq!(visited(&*rows, range.clone(), false), expected, "{range:?}");
+            expected.reverse();
+            assert_eq!(visited(&*rows, range, true), expected);
+        }
+        let error = rows.write(vec![(vec![0; 65_535], None)], covered(8)).unwrap_err();
+        assert_eq!(error.to_string(), "a key of 65535 bytes is too long for the disk");
+        assert_eq!(rows.get(&[0; 65_535]).unwrap(), None);
+    }
+
+    #[test]
+    fn cleared_rows_are_gone_together_with_their_note() {
+        let dir = TempDir::new().unwrap();
+        let directory = FjallDirectory::open(dir.path()).unwrap();
+        let [rows, others] = ["s", "t"].map(|store| directory.store(TASK, store).unwrap());
+        for rows in [&rows, &others] {
+            rows.write(vec![(b"k".to_vec(), Some(b"v".to_vec()))], covered(1)).unwrap();
+        }
+        rows.clear().unwrap();
+        assert_eq!((rows.covered().unwrap(), rows.get(b"k").unwrap()), (None, None));
+        assert_eq!(others.covered().unwrap(), Some(covered(1)));
+        assert_eq!(others.get(b"k").unwrap(), Some(b"v".to_vec()));
     }
 }
