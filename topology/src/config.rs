@@ -8,7 +8,7 @@ use std::time::Duration;
 use headwater_log_store::{AutoOffsetReset, Clock, SystemClock, TopicName};
 
 use crate::error::{Error, Result};
-use crate::error_handler::{ErrorHandler, ErrorResponse, Handlers};
+use crate::error_handler::{ErrorHandler, Handlers};
 
 /// What a record's effects are worth across failures (`processing.guarantee`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,6 +194,33 @@ impl StreamsConfig {
         self
     }
 
+    /// `production.exception.handler`: for records that cannot be written to a topic, because a serde
+    /// returns an error or the log refuses them: they are larger than `max.message.bytes` of the
+    /// topic, there is no such topic or partition, or a compacted topic was to get a null key.
+    /// Default = fail.
+    ///
+    /// [`Skip`](ErrorResponse::Skip) and [`DeadLetter`](ErrorResponse::DeadLetter) are about what
+    /// was to be written alone: the record goes through the rest of the topology, and its changes
+    /// of stores stay. The dead letter is the record that was read. Where a changelog refuses a row
+    /// of a store, or all that a record does is more than a transaction holds, the record is taken
+    /// out as a whole: a store that says other than its changelog would be lost.
+    ///
+    /// ```
+    /// use headwater_topology::{ErrorResponse, FailedRecord, StreamsConfig};
+    ///
+    /// let config = StreamsConfig::new("app").production_exception_handler(
+    ///     |failed: &FailedRecord<'_>| match failed.output {
+    ///         Some(output) if output.topic == "previews" => ErrorResponse::Skip,
+    ///         _ => ErrorResponse::Fail,
+    ///     },
+    /// );
+    /// ```
+    #[must_use]
+    pub fn production_exception_handler(mut self, handler: impl ErrorHandler) -> Self {
+        self.handlers.production = Arc::new(handler);
+        self
+    }
+
     /// For records with a null key or value where the type of the source has none. Default =
     /// skip, as Kafka Streams does where a key is needed.
     #[must_use]
@@ -283,82 +310,6 @@ impl StreamsConfig {
         &self.application_id
     }
 
-    /// Sets a value by Kafka's key.
-    ///
-    /// # Errors
-    /// `InvalidConfig` for an unknown key or a value that it cannot have.
-    pub fn set(mut self, key: &str, value: &str) -> Result<Self> {
-        let refuse = |reason: &str| Error::InvalidConfig {
-            key: key.to_owned(),
-            value: value.to_owned(),
-            reason: reason.to_owned(),
-        };
-        let number = || value.parse::<u64>().map_err(|_| refuse("it has to be a number from 0 up"));
-        let millis = || number().map(Duration::from_millis);
-        let count = || {
-            let count = number()?;
-            usize::try_from(count)
-                .ok()
-                .filter(|count| *count > 0)
-                .ok_or_else(|| refuse("it has to be 1 at least"))
-        };
-        match key {
-            "application.id" => self.application_id = value.to_owned(),
-            "processing.guarantee" => {
-                self.guarantee = match value {
-                    "exactly_once_v2" => ProcessingGuarantee::ExactlyOnceV2,
-                    "at_least_once" => ProcessingGuarantee::AtLeastOnce,
-                    _ => return Err(refuse("it is exactly_once_v2 or at_least_once")),
-                }
-            }
-            "commit.interval.ms" => self.commit_interval = Some(millis()?),
-            "state.dir" => self.state_dir = Some(value.into()),
-            "num.stream.threads" => self.num_stream_threads = count()?,
-            "retry.backoff.ms" => self.retry_backoff = millis()?,
-            "retry.backoff.max.ms" => self.retry_backoff_max = millis()?,
-            "poll.ms" => self.poll = millis()?,
-            "max.poll.records" => self.max_poll_records = count()?,
-            "max.task.idle.ms" if value == "-1" => self.max_task_idle_ms = -1,
-            "max.task.idle.ms" => self = self.max_task_idle(millis()?),
-            "buffered.records.per.partition" => self.buffered_records_per_partition = count()?,
-            "__emit.interval.ms.kstreams.windowed.aggregation__"
-            | "__emit.interval.ms.kstreams.outer.join.spurious.results.fix__" => {
-                self.emit_interval = Some(millis()?);
-            }
-            "statestore.cache.max.bytes" => {
-                self.statestore_cache_max_bytes = usize::try_from(number()?).unwrap_or(usize::MAX);
-            }
-            "repartition.purge.interval.ms" => self.repartition_purge_interval = millis()?,
-            "windowstore.changelog.additional.retention.ms" => {
-                self.window_changelog_additional_retention_ms =
-                    i64::try_from(number()?).unwrap_or(i64::MAX);
-            }
-            "auto.offset.reset" => {
-                self.auto_offset_reset = match value {
-                    "earliest" => AutoOffsetReset::Earliest,
-                    "latest" => AutoOffsetReset::Latest,
-                    "none" => AutoOffsetReset::None,
-                    _ => return Err(refuse("it is earliest, latest or none")),
-                }
-            }
-            "errors.dead.letter.queue.topic.name" => {
-                self.dead_letter_topic = Some(value.to_owned());
-            }
-            "deserialization.exception.handler" => {
-                self.handlers.deserialization = Arc::new(response(value).ok_or_else(|| {
-                    refuse("it is fail, skip or dead-letter, or Kafka's LogAndFail… or LogAndContinue…")
-                })?);
-            }
-            "processing.exception.handler" => {
-                self.handlers.processing = Arc::new(response(value).ok_or_else(|| {
-                    refuse("it is fail, skip or dead-letter, or Kafka's LogAndFail… or LogAndContinue…")
-                })?);
-            }
-            _ => return Err(refuse("there is no such key")),
-        }
-        Ok(self)
-    }
-
     /// The application's id names topics, the group and the worker's thread.
     pub(crate) fn check_application_id(&self) -> Result<()> {
         TopicName::new(&self.application_id).map(drop).map_err(|error| Error::InvalidConfig {
@@ -377,19 +328,6 @@ impl StreamsConfig {
             ProcessingGuarantee::ExactlyOnceV2 => Duration::from_millis(100),
             ProcessingGuarantee::AtLeastOnce => Duration::from_secs(30),
         })
-    }
-}
-
-/// A handler by its short name or by that of Kafka Streams' class.
-fn response(name: &str) -> Option<ErrorResponse> {
-    let class = name.rsplit('.').next().unwrap_or(name);
-    match class {
-        "fail" => Some(ErrorResponse::Fail),
-        "skip" => Some(ErrorResponse::Skip),
-        "dead-letter" => Some(ErrorResponse::DeadLetter),
-        _ if class.starts_with("LogAndFail") => Some(ErrorResponse::Fail),
-        _ if class.starts_with("LogAndContinue") => Some(ErrorResponse::Skip),
-        _ => None,
     }
 }
 

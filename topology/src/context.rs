@@ -7,17 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_log_store::{
-    Clock, Error as LogError, Header, Log, PartitionId, Producer, ProducerRecord, RecordView,
-    Timestamp, partition_for_key,
+    Clock, Error as LogError, Log, PartitionId, Producer, ProducerRecord, RecordView, Timestamp,
 };
 
 use crate::current::Current;
-use crate::error::{BoxError, Error, RecordPosition};
-use crate::error_handler::{Failure, FailureKind, Handlers};
+use crate::error::{Error, RecordPosition};
+use crate::error_handler::{Failure, Handlers};
 use crate::metrics::{DropReason, MetricsSnapshot};
-use crate::partitioner::PartitionerRef;
-use crate::record::{Headers, Record};
-use crate::serdes::Serde;
+use crate::record::Headers;
 use crate::types::{NodeId, TaskId};
 
 /// The result of one step: an error means that the work since the last commit is void.
@@ -95,8 +92,8 @@ pub(crate) struct Context {
     pub(crate) commit_requested: bool,
     application_id: Arc<str>,
     node_names: Arc<[String]>,
-    key_buffer: Vec<u8>,
-    value_buffer: Vec<u8>,
+    pub(crate) key_buffer: Vec<u8>,
+    pub(crate) value_buffer: Vec<u8>,
 }
 
 impl fmt::Debug for Context {
@@ -189,121 +186,30 @@ impl Context {
         self.node_names.get(self.current.node).cloned().unwrap_or_default()
     }
 
-    /// Serializes a record and sends it, to the partitions that the partitioner says or else to
-    /// that of its key. A key or value that cannot be serialized goes to the processing handler.
-    pub(crate) fn send_typed<K: 'static, V: 'static>(
-        &mut self,
-        target: &SinkTarget,
-        serdes: (&dyn Serde<K>, &dyn Serde<V>),
-        record: &Record<K, V>,
-        partitioner: Option<&PartitionerRef<K, V>>,
-    ) -> Step {
-        let ResolvedTopic { name, partitions } = &target.topic;
-        let chosen = partitioner.and_then(|partitioner| {
-            partitioner.partitions(name, &record.key, &record.value, *partitions)
-        });
-        if let Some(chosen) = &chosen {
-            if chosen.is_empty() {
-                self.drop_record(DropReason::NoPartition);
-                return Ok(());
-            }
-            if let Some(wrong) = chosen.iter().find(|partition| *partition >= partitions) {
-                let reason = format!("{name} has {partitions} partitions, so no partition {wrong}");
-                return self.fail(FailureKind::Processing, reason);
-            }
-        }
-        let mut key_bytes = std::mem::take(&mut self.key_buffer);
-        let mut value_bytes = std::mem::take(&mut self.value_buffer);
-        key_bytes.clear();
-        value_bytes.clear();
-        let serialized = serialize(serdes.0, &record.key, &mut key_bytes)
-            .and_then(|key| Ok((key, serialize(serdes.1, &record.value, &mut value_bytes)?)));
-        let result = match serialized {
-            Err(reason) => self.fail(FailureKind::Processing, reason),
-            Ok((key_is_some, value_is_some)) => {
-                let len = serdes.0.partition_bytes_len(&key_bytes);
-                let by_key = key_bytes.get(..len).filter(|_| key_is_some);
-                let bytes = Bytes {
-                    key: key_is_some.then_some(&key_bytes[..]),
-                    value: value_is_some.then_some(&value_bytes[..]),
-                };
-                match (chosen, by_key) {
-                    (Some(chosen), _) => self.send_to_each(target, bytes, record, chosen),
-                    (None, Some(by_key)) => {
-                        let partition = partition_for_key(by_key, *partitions);
-                        self.send_to(target, bytes, record, partition)
-                    }
-                    (None, None) => {
-                        let partition =
-                            partition_for_task(self.current.task.partition, *partitions);
-                        self.send_to(target, bytes, record, partition)
-                    }
-                }
-            }
-        };
-        self.key_buffer = key_bytes;
-        self.value_buffer = value_bytes;
-        result
-    }
-
-    fn send_to_each<K, V>(
-        &mut self,
-        target: &SinkTarget,
-        bytes: Bytes<'_>,
-        record: &Record<K, V>,
-        mut partitions: Vec<u32>,
-    ) -> Step {
-        partitions.sort_unstable();
-        partitions.dedup();
-        for partition in partitions {
-            self.send_to(target, bytes, record, PartitionId::new(partition))?;
-        }
-        Ok(())
-    }
-
-    /// Sends a record with its time and its headers, and the task that wrote it where that counts.
-    fn send_to<K, V>(
-        &mut self,
-        target: &SinkTarget,
-        bytes: Bytes<'_>,
-        record: &Record<K, V>,
-        partition: PartitionId,
-    ) -> Step {
-        let writer = self.current.task.partition.to_be_bytes();
-        let header = Header { key: WRITER_HEADER, value: Some(&writer) };
-        let one = [header];
-        let many: Vec<Header<'_>>;
-        let headers: &[Header<'_>] = match (record.headers.is_empty(), target.writer) {
-            (true, true) => &one,
-            (true, false) => &[],
-            (false, writer) => {
-                many = record.headers.iter().chain(writer.then_some(header)).collect();
-                &many
-            }
-        };
-        self.send(&ProducerRecord {
-            topic: &target.topic.name,
-            partition: Some(partition),
-            key: bytes.key,
-            value: bytes.value,
-            timestamp: valid(record.timestamp),
-            headers,
-        })
-    }
-
     /// A topic that a record names.
     pub(crate) fn find_topic(&self, name: &str) -> Result<ResolvedTopic, LogError> {
         let found = self.log.describe_topic(name)?;
         Ok(ResolvedTopic { name: found.name.as_str().into(), partitions: found.partitions })
     }
 
-    /// Sends a record within the transaction, which begins with the first one.
+    /// Sends a record within the transaction, which begins with the first one. One that the log
+    /// refuses stops the application.
     pub(crate) fn send(&mut self, record: &ProducerRecord<'_>) -> Step {
+        self.try_send(record)?
+            .map_err(|source| Error::log(format!("a send to {}", record.topic))(source).into())
+    }
+
+    /// As [`send`](Self::send); the inner error is that of a record which the log refuses, all
+    /// others being fine: nothing was written.
+    pub(crate) fn try_send(&mut self, record: &ProducerRecord<'_>) -> Step<Result<(), LogError>> {
         self.begin_transaction()?;
-        self.metrics.records_out += 1;
         match self.producer.send(record) {
             // The receipt is not needed: the commit (or the flush before it) answers for all.
-            Ok(_receipt) => Ok(()),
+            Ok(_receipt) => {
+                self.metrics.records_out += 1;
+                Ok(Ok(()))
+            }
+            Err(source) if is_about_the_record(&source) => Ok(Err(source)),
             Err(source) => {
                 let full = matches!(source, LogError::TransactionTooLarge { .. });
                 let error = Error::log(format!("a send to {}", record.topic))(source);
@@ -337,32 +243,15 @@ pub(crate) fn valid(timestamp: Timestamp) -> Option<Timestamp> {
     (timestamp.as_millis() >= 0).then_some(timestamp)
 }
 
-/// Appends the bytes of a value; `false` is a null.
-fn serialize<T: 'static>(
-    serde: &dyn Serde<T>,
-    value: &T,
-    buffer: &mut Vec<u8>,
-) -> Result<bool, BoxError> {
-    if serde.is_null(value) {
-        return Ok(false);
-    }
-    serde.serialize(value, buffer)?;
-    Ok(true)
-}
-
-/// A record's key and value as they are written.
-#[derive(Clone, Copy)]
-struct Bytes<'a> {
-    key: Option<&'a [u8]>,
-    value: Option<&'a [u8]>,
-}
-
-/// Where a sink writes.
-#[derive(Clone, Debug)]
-pub(crate) struct SinkTarget {
-    pub(crate) topic: ResolvedTopic,
-    /// Whether records carry the task that wrote them.
-    pub(crate) writer: bool,
+/// Whether a log refuses a record for what it is or where it is to go.
+fn is_about_the_record(error: &LogError) -> bool {
+    matches!(
+        error,
+        LogError::RecordTooLarge { .. }
+            | LogError::InvalidRecord { .. }
+            | LogError::UnknownTopic { .. }
+            | LogError::UnknownPartition { .. }
+    )
 }
 
 /// The headers of a source record; those of a repartition topic without the writing task.

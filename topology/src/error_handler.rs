@@ -34,10 +34,15 @@ pub enum FailureKind {
     Deserialization,
     /// Its key or value is null where the type has no null.
     Null,
-    /// A closure that can fail returned an error, or a value could not be serialized.
+    /// A closure that can fail returned an error, or a key of a store could not be serialized.
     Processing,
-    /// A closure panicked.
+    /// A closure, or a serde, panicked.
     Panic,
+    /// A key or value that was to be written to a topic could not be serialized.
+    Serialization,
+    /// The log refuses what was to be written: it is larger than the topic takes, there is no such
+    /// topic or partition, or a compacted topic was to get a record without a key.
+    Production,
 }
 
 impl fmt::Display for FailureKind {
@@ -47,6 +52,8 @@ impl fmt::Display for FailureKind {
             Self::Null => "null",
             Self::Processing => "processing",
             Self::Panic => "panic",
+            Self::Serialization => "serialization",
+            Self::Production => "production",
         })
     }
 }
@@ -60,7 +67,7 @@ pub struct FailedRecord<'a> {
     /// Its place in the source topic; `None` if it is not a record but a punctuator that failed.
     /// That can only be skipped: the other answers stop the application.
     pub position: Option<&'a RecordPosition>,
-    /// The node that failed.
+    /// The node that failed, or the store whose row its changelog refuses.
     pub node: &'a str,
     /// The error, in its own words.
     pub reason: &'a str,
@@ -72,6 +79,29 @@ pub struct FailedRecord<'a> {
     pub timestamp: Timestamp,
     /// How often it has failed before.
     pub retries: u32,
+    /// What was to be written, if that is what has failed.
+    pub output: Option<FailedOutput<'a>>,
+}
+
+/// A record that could not be written to a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FailedOutput<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// The partition, where one was chosen already.
+    pub partition: Option<u32>,
+    /// The key's bytes; none also where key or value cannot be serialized.
+    pub key: Option<&'a [u8]>,
+    /// The value's bytes; none also where key or value cannot be serialized.
+    pub value: Option<&'a [u8]>,
+}
+
+impl<'a> FailedOutput<'a> {
+    /// One whose bytes and partition are not known.
+    pub(crate) fn to(topic: &'a str) -> Self {
+        Self { topic, partition: None, key: None, value: None }
+    }
 }
 
 /// Decides about records that fail. An [`ErrorResponse`] is a handler that always says the same,
@@ -102,6 +132,7 @@ pub(crate) struct Handlers {
     pub(crate) deserialization: Arc<dyn ErrorHandler>,
     pub(crate) null: Arc<dyn ErrorHandler>,
     pub(crate) processing: Arc<dyn ErrorHandler>,
+    pub(crate) production: Arc<dyn ErrorHandler>,
 }
 
 impl Handlers {
@@ -119,6 +150,7 @@ impl Handlers {
             deserialization: limited(&self.deserialization),
             null: limited(&self.null),
             processing: limited(&self.processing),
+            production: limited(&self.production),
         }
     }
 
@@ -127,6 +159,7 @@ impl Handlers {
             FailureKind::Deserialization => self.deserialization.as_ref(),
             FailureKind::Null => self.null.as_ref(),
             FailureKind::Processing | FailureKind::Panic => self.processing.as_ref(),
+            FailureKind::Serialization | FailureKind::Production => self.production.as_ref(),
         }
     }
 }
@@ -137,6 +170,7 @@ impl Default for Handlers {
             deserialization: Arc::new(ErrorResponse::Fail),
             null: Arc::new(ErrorResponse::Skip),
             processing: Arc::new(ErrorResponse::Fail),
+            production: Arc::new(ErrorResponse::Fail),
         }
     }
 }
@@ -156,13 +190,17 @@ pub(crate) enum Failure {
     Retry { position: RecordPosition },
     /// The transaction is full: commit earlier.
     TransactionFull(Error),
+    /// A changelog refuses a row of a store, which shows only when all work is to be committed.
+    RowRefused { store: String, error: Error },
 }
 
 impl Failure {
     /// The error that stops an application which cannot take anything back.
     pub(crate) fn into_error(self) -> Error {
         match self {
-            Self::Fatal(error) | Self::TransactionFull(error) => error,
+            Self::Fatal(error) | Self::TransactionFull(error) | Self::RowRefused { error, .. } => {
+                error
+            }
             Self::Retry { position } => Error::Processing {
                 position,
                 node: "a node".to_owned(),

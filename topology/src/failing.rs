@@ -7,7 +7,9 @@ use headwater_log_store::{Header, ProducerRecord, partition_for_key};
 
 use crate::context::{Context, DeadLetterTopic, Step, WRITER_HEADER, partition_for_task, valid};
 use crate::error::{Error, RecordPosition};
-use crate::error_handler::{ErrorResponse, FailedRecord, Failure, FailureKind, RETRIES_MAX};
+use crate::error_handler::{
+    ErrorResponse, FailedOutput, FailedRecord, Failure, FailureKind, RETRIES_MAX,
+};
 use crate::metrics::DropReason;
 
 /// A record that failed, kept beyond the borrow of its batch.
@@ -36,13 +38,31 @@ impl Context {
     ) -> Step {
         let (node, reason) = (self.current_node_name(), reason.to_string());
         let report = FailureReport { kind, node, reason, dropped };
-        let response = self.ask(&report);
+        let response = self.ask(&report, None);
+        self.apply(response, &report)
+    }
+
+    /// The node that runs could not write `output`: asks the production handler and does as it
+    /// says. `Ok` means to go on without the output; what else the record has done stays.
+    pub(crate) fn fail_to_produce(
+        &mut self,
+        kind: FailureKind,
+        reason: impl fmt::Display,
+        output: FailedOutput<'_>,
+    ) -> Step {
+        let (node, reason) = (self.current_node_name(), reason.to_string());
+        let report = FailureReport { kind, node, reason, dropped: DropReason::Failed };
+        let response = self.ask(&report, Some(output));
         self.apply(response, &report)
     }
 
     /// The handler's answer for the current record, or for the punctuator that runs: that can only
     /// be skipped, for there is no record to try again or to write anywhere.
-    pub(crate) fn ask(&self, report: &FailureReport) -> ErrorResponse {
+    pub(crate) fn ask(
+        &self,
+        report: &FailureReport,
+        output: Option<FailedOutput<'_>>,
+    ) -> ErrorResponse {
         let position = self.position();
         let view = self.current.batch.as_ref().and_then(|batch| batch.get(self.current.index));
         let retries = position.as_ref().and_then(|position| self.retries.get(position));
@@ -56,6 +76,7 @@ impl Context {
             value: view.as_ref().and_then(|view| view.value),
             timestamp: view.map_or(self.current.time, |view| view.timestamp),
             retries,
+            output,
         });
         match response {
             ErrorResponse::Retry if retries >= RETRIES_MAX => ErrorResponse::Fail,

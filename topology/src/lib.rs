@@ -14,11 +14,13 @@ mod window;
 mod metrics;
 mod error_handler;
 mod config;
+mod config_keys;
 mod punctuation;
 mod current;
 mod store;
 mod context;
 mod failing;
+mod producing;
 mod processor;
 mod processing;
 mod graph;
@@ -54,7 +56,9 @@ pub use dsl::table_joined::TableJoined;
 pub use dsl::table_options::{TableOptions, VersionedMaterialized};
 pub use dsl::windows::Windows;
 pub use error::{BoxError, BuildError, Error, RecordPosition, Result};
-pub use error_handler::{ErrorHandler, ErrorResponse, FailedRecord, FailureKind, RETRIES_MAX};
+pub use error_handler::{
+    ErrorHandler, ErrorResponse, FailedOutput, FailedRecord, FailureKind, RETRIES_MAX,
+};
 pub use graph::node::StoreType;
 pub use graph::plan::Topology;
 pub use metrics::{DropReason, MetricsSnapshot};

@@ -52,7 +52,7 @@ fn a_partitioner_chooses_one_partition_or_several_or_none_or_leaves_it_to_the_ke
     stream.to_with("out", Produced::new().with_stream_partitioner(named));
     let produced = Produced::new().with_stream_partitioner(named);
     stream.to_by_with(|_, _| "dynamic-out".to_owned(), produced);
-    let config = StreamsConfig::new("app").processing_exception_handler(ErrorResponse::Skip);
+    let config = StreamsConfig::new("app").production_exception_handler(ErrorResponse::Skip);
     let driver = driver(&builder, &out, config);
     let input = driver.input_topic::<String, String>("in");
     for value in ["2", "all", "", "by key", "3,1,3", "4"] {

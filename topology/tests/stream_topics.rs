@@ -150,7 +150,7 @@ fn a_sink_may_choose_the_topic_of_each_record() {
     let topology = builder.build().unwrap();
     let text = topology.describe();
     assert!(text.contains("    Sink: to-all (extractor class: closure)\n      <-- "), "{text}");
-    let config = StreamsConfig::new("test").set("processing.exception.handler", "skip").unwrap();
+    let config = StreamsConfig::new("test").set("production.exception.handler", "skip").unwrap();
     let topics = [NewTopic::new("out"), NewTopic::new("all")];
     let driver = TopologyTestDriver::with_topics(&topology, config, &topics).unwrap();
     let input = driver.input_topic::<Text, String>("S");

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::context::{Context, SinkTarget, Step};
-use crate::error_handler::FailureKind;
+use crate::context::{Context, Step};
+use crate::error_handler::{FailedOutput, FailureKind};
 use crate::graph::node::NodeFactory;
 use crate::partitioner::PartitionerRef;
 use crate::processor::{AnyReceiver, Receiver};
+use crate::producing::SinkTarget;
 use crate::record::Record;
 use crate::serdes::SerdeRef;
 use crate::types::NodeId;
@@ -64,7 +65,10 @@ where
                     let target = SinkTarget { topic: found, writer: false };
                     self.targets.entry(topic).or_insert(target)
                 }
-                Err(reason) => return context.fail(FailureKind::Processing, reason),
+                Err(reason) => {
+                    let output = FailedOutput::to(&topic);
+                    return context.fail_to_produce(FailureKind::Production, reason, output);
+                }
             },
         };
         let serdes = (&*self.key_serde, &*self.value_serde);

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::context::{Context, SinkTarget, Step};
+use crate::context::{Context, Step};
 use crate::graph::node::NodeFactory;
 use crate::partitioner::PartitionerRef;
 use crate::processor::{AnyReceiver, Receiver};
+use crate::producing::SinkTarget;
 use crate::record::Record;
 use crate::serdes::SerdeRef;
 use crate::types::{NodeId, TopicRef};

@@ -23,8 +23,8 @@ impl TaskSet {
         };
         // A handler that panics itself has no answer.
         let context = &self.context;
-        let response =
-            catch_unwind(AssertUnwindSafe(|| context.ask(&report))).unwrap_or(ErrorResponse::Fail);
+        let response = catch_unwind(AssertUnwindSafe(|| context.ask(&report, None)))
+            .unwrap_or(ErrorResponse::Fail);
         let FailureReport { node, reason, .. } = &report;
         let reason = format!("panic: {reason}");
         let Some(position) = position else {
@@ -42,6 +42,17 @@ impl TaskSet {
         };
         let failed = Error::Processing { position: position.clone(), node: node.clone(), reason };
         self.abort()?;
+        self.follow(response, position, report, failed)
+    }
+
+    /// Does what was answered about a record whose work is taken back as a whole.
+    fn follow(
+        &mut self,
+        response: ErrorResponse,
+        position: RecordPosition,
+        report: FailureReport,
+        failed: Error,
+    ) -> Result<()> {
         match response {
             ErrorResponse::Fail => Err(failed),
             ErrorResponse::Retry => {
@@ -71,16 +82,37 @@ impl TaskSet {
                 Ok(())
             }
             Failure::TransactionFull(error) => {
-                let records = self.records_since_commit;
-                self.abort()?;
-                if records <= 1 {
-                    return Err(error);
-                }
-                // What did not fit will fit in halves.
-                self.records_per_commit_max = records / 2;
-                Ok(())
+                self.split_commit("the transaction of the record alone".to_owned(), error)
             }
+            Failure::RowRefused { store, error } => self.split_commit(store, error),
         }
+    }
+
+    /// What could not be committed is taken back, to be committed in halves; a record whose work
+    /// cannot be committed even alone is the production handler's. `node` is what has failed.
+    fn split_commit(&mut self, node: String, error: Error) -> Result<()> {
+        let records = self.records_since_commit;
+        if records > 1 {
+            self.abort()?;
+            self.records_per_commit_max = records / 2;
+            return Ok(());
+        }
+        // It may be a punctuator that has done it all, or too much of it.
+        let is_known =
+            |at: &RecordPosition| self.poison.answer(&at.topic_partition, at.offset).is_some();
+        let position = self.context.position().filter(|at| records == 1 && !is_known(at));
+        let Some(position) = position else {
+            self.abort()?;
+            return Err(error);
+        };
+        let reason = with_causes(&error);
+        let kind = FailureKind::Production;
+        let report = FailureReport { kind, node, reason, dropped: DropReason::Failed };
+        let response = self.context.ask(&report, None);
+        let FailureReport { node, reason, .. } = report.clone();
+        let failed = Error::Processing { position: position.clone(), node, reason };
+        self.abort()?;
+        self.follow(response, position, report, failed)
     }
 
     fn note_retry(&mut self, position: RecordPosition) {
@@ -104,6 +136,17 @@ impl TaskSet {
         self.records_since_commit = 0;
         self.activate()
     }
+}
+
+/// An error with those that it comes from.
+fn with_causes(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// What a panic has said.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use headwater_log_store::{Header, PartitionId, ProducerRecord, Timestamp};
 
 use crate::context::{Context, Step};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::error_handler::Failure;
 use crate::processor::{Flush, TaskParts};
 use crate::punctuation::PunctuationType;
@@ -207,7 +207,7 @@ impl Task {
                 }
                 let headers: Vec<Header<'_>> =
                     change.headers.iter().flat_map(|headers| headers.iter()).collect();
-                let sent = context.send(&ProducerRecord {
+                let sent = context.try_send(&ProducerRecord {
                     topic: changelog,
                     partition: Some(PartitionId::new(self.id.partition)),
                     key: Some(change.key),
@@ -215,7 +215,11 @@ impl Task {
                     timestamp: change.timestamp,
                     headers: &headers,
                 });
-                failure = sent.err();
+                let refused = |reason| {
+                    let error = Error::log(format!("a send to {changelog}"))(reason);
+                    Box::new(Failure::RowRefused { store: store.name.clone(), error })
+                };
+                failure = sent.and_then(|sent| sent.map_err(refused)).err();
                 Ok(())
             });
             logged?;

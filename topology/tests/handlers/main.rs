@@ -12,3 +12,4 @@ mod app;
 mod closures;
 mod full_disk;
 mod poisoned_input;
+mod production;
