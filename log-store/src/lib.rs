@@ -49,8 +49,8 @@ pub use log::{
     Acknowledgement, AlterConfigOp, AutoOffsetReset, Compression, ConfigEntry, Consumer,
     ConsumerConfig, ConsumerWaker, EpochEndOffset, GroupDescription, GroupMetadata, GroupOffsets,
     GroupPartition, GroupState, Log, LogId, MemberDescription, NewTopic, OffsetAndMetadata,
-    Producer, ProducerConfig, ProducerRecord, RebalanceListener, Receipt, RecordMetadata,
-    TopicDescription, TransactionBytes, Watermarks,
+    Producer, ProducerConfig, ProducerRecord, Rebalance, RebalanceCallback, RebalanceListener,
+    Receipt, RecordMetadata, TopicDescription, TransactionBytes, Watermarks,
 };
 pub use partitioner::partition_for_key;
 pub use record::{Header, HeadersView, Record, RecordBatch, RecordBatchBuilder, RecordView};

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::consumer::fetcher::Fetcher;
-use crate::consumer::subscription::{Change, Membership, Subscription};
+use crate::consumer::subscription::{Membership, Subscription};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::group::{JoinRequest, Step};
 use crate::log::{
-    Consumer, ConsumerConfig, ConsumerWaker, GroupMetadata, OffsetAndMetadata, RebalanceListener,
+    Consumer, ConsumerConfig, ConsumerWaker, GroupMetadata, OffsetAndMetadata, Rebalance,
+    RebalanceCallback, RebalanceListener,
 };
 use crate::record::RecordBatch;
 use crate::types::{Offset, Timestamp, TopicName, TopicPartition};
@@ -22,6 +23,9 @@ const REFRESH_INTERVAL: Duration = Duration::from_millis(20);
 const EXPIRY_MARGIN: Duration = Duration::from_millis(1);
 /// The shortest `max.poll.interval.ms`.
 const MAX_POLL_INTERVAL_MIN: Duration = Duration::from_millis(1);
+
+/// Who is told of rebalances instead of the listener.
+type Told<'a, 'b, 'c> = &'a mut Option<&'b mut RebalanceCallback<'c>>;
 
 /// Reads from an embedded log.
 #[derive(Debug)]
@@ -92,8 +96,8 @@ impl LogConsumer {
     }
 
     /// Batches, an error, or that somebody asked for the poll to end; `None` to wait on.
-    fn try_poll(&mut self) -> Option<Result<Vec<RecordBatch>>> {
-        let refreshed = self.engine.refresh().and_then(|()| self.rebalance());
+    fn try_poll(&mut self, told: Told<'_, '_, '_>) -> Option<Result<Vec<RecordBatch>>> {
+        let refreshed = self.engine.refresh().and_then(|()| self.rebalance(told));
         let batches = match refreshed.and_then(|()| self.fetcher.collect()) {
             Ok(batches) => batches,
             Err(error) => return Some(Err(error)),
@@ -102,9 +106,9 @@ impl LogConsumer {
         (woken || !batches.is_empty()).then_some(Ok(batches))
     }
 
-    fn poll_for(&mut self, timeout: Duration) -> Result<Vec<RecordBatch>> {
+    fn poll_for(&mut self, timeout: Duration, told: Told<'_, '_, '_>) -> Result<Vec<RecordBatch>> {
         let engine = Arc::clone(&self.engine);
-        if let Some(result) = self.try_poll() {
+        if let Some(result) = self.try_poll(told) {
             return result;
         }
         let clock = || engine.clock.monotonic();
@@ -122,14 +126,27 @@ impl LogConsumer {
             if let Some(expiry) = self.next_expiry {
                 left = left.min(expiry.saturating_sub(now) + EXPIRY_MARGIN);
             }
-            if let Some(result) = engine.signal.wait(left, clock, || self.try_poll()) {
+            if let Some(result) = engine.signal.wait(left, clock, || self.try_poll(told)) {
                 return result;
             }
         }
     }
 
+    fn poll_telling(
+        &mut self,
+        timeout: Duration,
+        mut told: Option<&mut RebalanceCallback<'_>>,
+    ) -> Result<Vec<RecordBatch>> {
+        self.check_not_in_listener("poll")?;
+        let polled = self.poll_for(timeout, &mut told);
+        if let Some((group, member_id)) = self.member() {
+            self.engine.groups.end_poll(group, member_id, self.engine.clock.monotonic());
+        }
+        polled
+    }
+
     /// Takes the steps of a rebalance that are up to this member, one after the other.
-    fn rebalance(&mut self) -> Result<()> {
+    fn rebalance(&mut self, told: Told<'_, '_, '_>) -> Result<()> {
         while let Some((group, membership)) = self.join()? {
             let engine = Arc::clone(&self.engine);
             let member_id = membership.member_id.as_str();
@@ -145,23 +162,23 @@ impl LogConsumer {
                     return Ok(());
                 }
                 Step::Revoke(partitions) => {
-                    let told = self.tell(Change::Revoked, &partitions);
+                    let outcome = self.tell(Rebalance::Revoked(&partitions), told);
                     self.fetcher.remove(&partitions);
                     engine.groups.give_back(&group, member_id, &partitions);
                     engine.signal.notify();
-                    told?;
+                    outcome?;
                 }
                 Step::Assign { generation, partitions } => {
                     self.set_membership(Membership { generation, ..membership });
                     self.fetcher.add(&partitions);
-                    self.tell(Change::Assigned, &partitions)?;
+                    self.tell(Rebalance::Assigned(&partitions), told)?;
                 }
                 Step::Lost => {
                     self.set_membership(Membership { is_lost: true, ..membership });
                     let partitions = self.fetcher.assignment();
-                    let told = self.tell(Change::Lost, &partitions);
+                    let outcome = self.tell(Rebalance::Lost(&partitions), told);
                     self.fetcher.remove(&partitions);
-                    told?;
+                    outcome?;
                 }
             }
         }
@@ -196,21 +213,20 @@ impl LogConsumer {
         }
     }
 
-    fn tell(&mut self, change: Change, partitions: &[TopicPartition]) -> Result<()> {
-        if partitions.is_empty() {
+    fn tell(&mut self, rebalance: Rebalance<'_>, told: Told<'_, '_, '_>) -> Result<()> {
+        if rebalance.partitions().is_empty() {
             return Ok(());
         }
         let listener = self.subscription.as_mut().and_then(|s| s.listener.take());
         let Some(mut listener) = listener else { return Ok(()) };
-        let told = match change {
-            Change::Assigned => listener.on_partitions_assigned(self, partitions),
-            Change::Revoked => listener.on_partitions_revoked(self, partitions),
-            Change::Lost => listener.on_partitions_lost(self, partitions),
+        let outcome = match told {
+            Some(told) => told(self, rebalance),
+            None => rebalance.tell(listener.as_mut(), self),
         };
         if let Some(subscription) = &mut self.subscription {
             subscription.listener = Some(listener);
         }
-        told
+        outcome
     }
 
     /// The group and the member id, once it has joined.
@@ -263,11 +279,11 @@ impl Consumer for LogConsumer {
         let partitions = self.fetcher.assignment();
         let now = self.engine.clock.monotonic();
         let is_member = |(group, id)| self.engine.groups.is_member(group, id, now);
-        let change = match self.member().is_some_and(is_member) {
-            true => Change::Revoked,
-            false => Change::Lost,
+        let rebalance = match self.member().is_some_and(is_member) {
+            true => Rebalance::Revoked(&partitions),
+            false => Rebalance::Lost(&partitions),
         };
-        let told = self.tell(change, &partitions);
+        let told = self.tell(rebalance, &mut None);
         self.fetcher.remove(&partitions);
         self.leave();
         self.subscription = None;
@@ -289,12 +305,15 @@ impl Consumer for LogConsumer {
     }
 
     fn poll(&mut self, timeout: Duration) -> Result<Vec<RecordBatch>> {
-        self.check_not_in_listener("poll")?;
-        let polled = self.poll_for(timeout);
-        if let Some((group, member_id)) = self.member() {
-            self.engine.groups.end_poll(group, member_id, self.engine.clock.monotonic());
-        }
-        polled
+        self.poll_telling(timeout, None)
+    }
+
+    fn poll_with(
+        &mut self,
+        timeout: Duration,
+        told: &mut RebalanceCallback<'_>,
+    ) -> Result<Vec<RecordBatch>> {
+        self.poll_telling(timeout, Some(told))
     }
 
     fn position(&self, topic_partition: &TopicPartition) -> Result<Offset> {

@@ -25,14 +25,6 @@ pub(super) struct Membership {
     pub(super) is_lost: bool,
 }
 
-/// What a listener is told.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Change {
-    Assigned,
-    Revoked,
-    Lost,
-}
-
 impl fmt::Debug for Subscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Subscription")

@@ -58,6 +58,39 @@ pub trait Consumer: Send + fmt::Debug {
     /// offset or from within a listener, what a listener returns, or a failure of the log.
     fn poll(&mut self, timeout: Duration) -> Result<Vec<RecordBatch>>;
 
+    /// As [`poll`](Self::poll), but the rebalances of this poll are told to `told`, which may borrow
+    /// what belongs to the thread that polls, instead of to the listener of the subscription.
+    ///
+    /// ```
+    /// use headwater_log_store::{ConsumerConfig, Log, LogStore, NewTopic, Rebalance};
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), headwater_log_store::Error> {
+    /// let log = LogStore::in_memory()?;
+    /// log.create_topic(&NewTopic::new("clicks").partitions(2))?;
+    /// let config = ConsumerConfig { group: Some("g".to_owned()), ..Default::default() };
+    /// let mut consumer = log.consumer(&config)?;
+    /// consumer.subscribe(&["clicks"], Box::new(()))?;
+    /// let mut mine = Vec::new();
+    /// consumer.poll_with(Duration::ZERO, &mut |_, rebalance| {
+    ///     if let Rebalance::Assigned(partitions) = rebalance {
+    ///         mine.extend_from_slice(partitions);
+    ///     }
+    ///     Ok(())
+    /// })?;
+    /// assert_eq!(mine.len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`poll`](Self::poll), and what `told` returns.
+    fn poll_with(
+        &mut self,
+        timeout: Duration,
+        told: &mut RebalanceCallback<'_>,
+    ) -> Result<Vec<RecordBatch>>;
+
     /// The next offset that a poll will return for this partition.
     ///
     /// # Errors
@@ -211,6 +244,49 @@ pub trait RebalanceListener: Send {
 }
 
 impl RebalanceListener for () {}
+
+/// What changes in a rebalance, as it is told to the callback of
+/// [`poll_with`](Consumer::poll_with). Never without partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rebalance<'a> {
+    /// As [`on_partitions_assigned`](RebalanceListener::on_partitions_assigned).
+    Assigned(&'a [TopicPartition]),
+    /// As [`on_partitions_revoked`](RebalanceListener::on_partitions_revoked).
+    Revoked(&'a [TopicPartition]),
+    /// As [`on_partitions_lost`](RebalanceListener::on_partitions_lost).
+    Lost(&'a [TopicPartition]),
+}
+
+impl<'a> Rebalance<'a> {
+    /// The partitions that come or go.
+    #[must_use]
+    pub fn partitions(self) -> &'a [TopicPartition] {
+        match self {
+            Self::Assigned(partitions) | Self::Revoked(partitions) | Self::Lost(partitions) => {
+                partitions
+            }
+        }
+    }
+
+    /// Calls the method of a listener that is for this.
+    ///
+    /// # Errors
+    /// What the listener returns.
+    pub fn tell(
+        self,
+        listener: &mut dyn RebalanceListener,
+        consumer: &mut dyn Consumer,
+    ) -> Result<()> {
+        match self {
+            Self::Assigned(partitions) => listener.on_partitions_assigned(consumer, partitions),
+            Self::Revoked(partitions) => listener.on_partitions_revoked(consumer, partitions),
+            Self::Lost(partitions) => listener.on_partitions_lost(consumer, partitions),
+        }
+    }
+}
+
+/// Is told of the rebalances of one [`poll_with`](Consumer::poll_with).
+pub type RebalanceCallback<'a> = dyn FnMut(&mut dyn Consumer, Rebalance<'_>) -> Result<()> + 'a;
 
 /// Ends a consumer's blocked (or else its next) poll.
 #[derive(Clone)]

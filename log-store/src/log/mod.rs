@@ -10,7 +10,10 @@ mod admin;
 pub use admin::{
     AlterConfigOp, ConfigEntry, EpochEndOffset, Log, LogId, NewTopic, TopicDescription, Watermarks,
 };
-pub use consumer::{AutoOffsetReset, Consumer, ConsumerConfig, ConsumerWaker, RebalanceListener};
+pub use consumer::{
+    AutoOffsetReset, Consumer, ConsumerConfig, ConsumerWaker, Rebalance, RebalanceCallback,
+    RebalanceListener,
+};
 pub use group::{
     GroupDescription, GroupMetadata, GroupOffsets, GroupPartition, GroupState, MemberDescription,
     OffsetAndMetadata,
