@@ -11,9 +11,13 @@ mod connector;
 mod position;
 mod runner;
 pub mod file;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 
 pub use connector::{Source, SourceOffset, SourcePartition};
 pub use error::{Error, Result};
 pub use file::FileSource;
+#[cfg(feature = "kafka")]
+pub use kafka::{KafkaLog, KafkaLogBuilder};
 pub use position::CONNECT_OFFSETS_TOPIC;
 pub use runner::{Progress, SourceRunner};
