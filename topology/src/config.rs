@@ -1,5 +1,6 @@
 //! The configuration of an application, in Kafka Streams' words.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -101,6 +102,8 @@ pub struct StreamsConfig {
     pub(crate) restart_window: Duration,
     pub(crate) retry_backoff: Duration,
     pub(crate) retry_backoff_max: Duration,
+    /// The stores whose rows are read whatever their format is called.
+    pub(crate) kept: BTreeSet<String>,
 }
 
 impl StreamsConfig {
@@ -131,6 +134,7 @@ impl StreamsConfig {
             restart_window: Duration::from_secs(600),
             retry_backoff: Duration::from_millis(100),
             retry_backoff_max: Duration::from_secs(1),
+            kept: BTreeSet::new(),
         }
     }
 
@@ -301,6 +305,15 @@ impl StreamsConfig {
     #[must_use]
     pub fn max_task_idle(mut self, idle: Duration) -> Self {
         self.max_task_idle_ms = i64::try_from(idle.as_millis()).unwrap_or(i64::MAX);
+        self
+    }
+
+    /// Goes on with the rows of a store although their format has another name by now, because
+    /// the bytes are the same: a type was renamed, say. See
+    /// [`Topology::plan`](crate::Topology::plan). Default = no store.
+    #[must_use]
+    pub fn keep_store(mut self, store: impl Into<String>) -> Self {
+        self.kept.insert(store.into());
         self
     }
 

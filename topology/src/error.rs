@@ -139,6 +139,19 @@ pub enum Error {
         /// How many are needed.
         needed: u32,
     },
+    /// What the application has left in the log is not what the topology would read: see
+    /// [`Topology::plan`](crate::Topology::plan).
+    #[error(
+        "application {application_id} cannot go on with this topology: {}; reset it, or run the \
+         topology under another application.id",
+        parts.join("; ")
+    )]
+    Incompatible {
+        /// The application.
+        application_id: String,
+        /// What cannot be read, each with its reason.
+        parts: Vec<String>,
+    },
     /// A configuration key or value is refused.
     #[error("{key}={value} is refused: {reason}")]
     InvalidConfig {

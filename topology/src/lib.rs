@@ -70,10 +70,12 @@ pub use punctuation::{Cancellable, PunctuationType};
 pub use record::{FixedKeyRecord, Headers, Record};
 pub use replay::reset::{InputReset, Reset, ResetPlan};
 pub use runtime::crew::StreamThreadExceptionResponse;
+pub use runtime::formats::Part;
 pub use runtime::read_only::{ReadOnlyKeyValueStore, ReadOnlySessionStore, ReadOnlyWindowStore};
 pub use runtime::status::{Progress, StreamsState};
 pub use runtime::streams::Streams;
 pub use runtime::threads::ThreadMetadata;
+pub use runtime::upgrade::{PlannedPart, UpgradeChange, UpgradePlan};
 pub use serdes::{
     BytesSerde, DefaultSerde, JsonSerde, NumberSerde, OptionSerde, Serde, SerdeRef, StringSerde,
     UnitSerde,

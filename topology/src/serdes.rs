@@ -42,6 +42,39 @@ pub trait Serde<T>: Send + Sync + 'static {
     fn partition_bytes_len(&self, serialized: &[u8]) -> usize {
         serialized.len()
     }
+
+    /// What the format of the bytes is called. A store whose rows were written in a format of
+    /// another name is not read: see [`Topology::plan`](crate::Topology::plan). Default = the name
+    /// of the serde's type, without its path. Give another one when the bytes change, and the old
+    /// one when only the type gets another name.
+    fn format_name(&self) -> String {
+        short_type_name(std::any::type_name::<Self>())
+    }
+}
+
+/// What the formats of a topic's keys and values are called.
+pub(crate) fn pair_format<K: 'static, V: 'static>(
+    key: &dyn Serde<K>,
+    value: &dyn Serde<V>,
+) -> String {
+    format!("{} and {}", key.format_name(), value.format_name())
+}
+
+/// A type's name without the paths in it: `a::b<c::D>` is `b<D>`.
+fn short_type_name(full: &str) -> String {
+    let (mut short, mut word) = (String::new(), 0);
+    for character in full.chars() {
+        match character {
+            ':' => short.truncate(word),
+            _ => {
+                short.push(character);
+                if !(character.is_alphanumeric() || character == '_') {
+                    word = short.len();
+                }
+            }
+        }
+    }
+    short
 }
 
 /// A shared serde.
@@ -85,6 +118,10 @@ impl Serde<String> for StringSerde {
     fn deserialize(&self, bytes: &[u8]) -> Result<String, BoxError> {
         Ok(std::str::from_utf8(bytes)?.to_owned())
     }
+
+    fn format_name(&self) -> String {
+        "string".to_owned()
+    }
 }
 
 impl DefaultSerde for String {
@@ -101,6 +138,10 @@ impl Serde<Arc<str>> for StringSerde {
 
     fn deserialize(&self, bytes: &[u8]) -> Result<Arc<str>, BoxError> {
         Ok(Arc::from(std::str::from_utf8(bytes)?))
+    }
+
+    fn format_name(&self) -> String {
+        "string".to_owned()
     }
 }
 
@@ -122,6 +163,10 @@ impl Serde<Vec<u8>> for BytesSerde {
 
     fn deserialize(&self, bytes: &[u8]) -> Result<Vec<u8>, BoxError> {
         Ok(bytes.to_vec())
+    }
+
+    fn format_name(&self) -> String {
+        "bytes".to_owned()
     }
 }
 
@@ -152,6 +197,10 @@ macro_rules! number_serdes {
                 })?;
                 Ok(<$number>::from_be_bytes(bytes))
             }
+
+            fn format_name(&self) -> String {
+                stringify!($number).to_owned()
+            }
         }
 
         impl DefaultSerde for $number {
@@ -175,6 +224,10 @@ impl Serde<()> for UnitSerde {
 
     fn deserialize(&self, _bytes: &[u8]) -> Result<(), BoxError> {
         Ok(())
+    }
+
+    fn format_name(&self) -> String {
+        "unit".to_owned()
     }
 }
 
@@ -223,6 +276,10 @@ impl<T: Serialize + DeserializeOwned + 'static> Serde<T> for JsonSerde<T> {
     fn deserialize(&self, bytes: &[u8]) -> Result<T, BoxError> {
         Ok(serde_json::from_slice(bytes)?)
     }
+
+    fn format_name(&self) -> String {
+        format!("json of {}", short_type_name(std::any::type_name::<T>()))
+    }
 }
 
 impl DefaultSerde for serde_json::Value {
@@ -268,6 +325,11 @@ impl<T: 'static> Serde<Option<T>> for OptionSerde<T> {
     fn partition_bytes_len(&self, serialized: &[u8]) -> usize {
         self.0.partition_bytes_len(serialized)
     }
+
+    // A null is no bytes, so the bytes are those of the inner type.
+    fn format_name(&self) -> String {
+        self.0.format_name()
+    }
 }
 
 impl<T: DefaultSerde + 'static> DefaultSerde for Option<T> {
@@ -278,7 +340,7 @@ impl<T: DefaultSerde + 'static> DefaultSerde for Option<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::DefaultSerde;
+    use super::{DefaultSerde, short_type_name};
 
     fn check<T: DefaultSerde + PartialEq + std::fmt::Debug + 'static>(value: &T, expected: &[u8]) {
         let serde = T::default_serde();
@@ -302,6 +364,14 @@ mod tests {
     fn a_number_of_the_wrong_width_is_an_error_that_says_so() {
         let serde = i64::default_serde();
         assert_eq!(serde.deserialize(b"abc").unwrap_err().to_string(), "i64 takes 8 bytes, not 3");
+    }
+
+    #[test]
+    fn a_format_has_the_name_of_its_type_without_a_path() {
+        assert_eq!(short_type_name("alloc::vec::Vec<(a::B, c::d::E<f::G>)>"), "Vec<(B, E<G>)>");
+        assert_eq!(short_type_name("Plain"), "Plain");
+        assert_eq!(<Option<i64>>::default_serde().format_name(), "i64");
+        assert_eq!(serde_json::Value::default_serde().format_name(), "json of Value");
     }
 
     #[test]

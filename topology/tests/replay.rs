@@ -214,6 +214,7 @@ fn a_plan_changes_nothing_and_says_what_would_change() {
     assert_eq!(
         plan.deleted,
         [
+            "app-__topology-changelog",
             "app-counts-changelog",
             "app-counts-repartition",
             "app-windows-changelog",

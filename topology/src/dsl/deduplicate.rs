@@ -73,7 +73,7 @@ where
         };
         let definition = StoreDefinition {
             name: store.to_owned(),
-            kind: StoreKind::Window { retention_ms },
+            kind: StoreKind::Window { retention_ms, size_ms: None },
             logged: true,
             cached: Some(false),
             store_type: StoreType::InMemory,

@@ -21,7 +21,7 @@ use crate::operators::value_getter::View;
 use crate::operators::{sink, source, table_source};
 use crate::partitioner::{ByKey, ByKeyIfAny, PartitionerRef};
 use crate::processor::StoreHandle;
-use crate::serdes::{OptionSerde, SerdeRef};
+use crate::serdes::{OptionSerde, SerdeRef, pair_format};
 use crate::store::bytes_store::BytesStore;
 use crate::time::TimestampExtractor;
 use crate::types::{NodeId, TopicRef};
@@ -251,7 +251,8 @@ impl Parts<'_> {
             Arc::clone(&value_serde),
             by_foreign_key,
         );
-        let kind = NodeKind::Sink { topic: topic.clone(), factory };
+        let format = pair_format(&*key_serde, &*value_serde);
+        let kind = NodeKind::Sink { topic: topic.clone(), format, factory };
         scope.add_node(self.named("-subscription-registration-sink"), &[registered], kind);
         let source =
             self.add_source("-subscription-registration-source", topic, key_serde, value_serde);
@@ -327,7 +328,8 @@ impl Parts<'_> {
             Arc::clone(&value_serde),
             Some(by_key.unwrap_or_else(|| Arc::new(to_the_row))),
         );
-        let kind = NodeKind::Sink { topic: topic.clone(), factory };
+        let format = pair_format(&*key_serde, &*value_serde);
+        let kind = NodeKind::Sink { topic: topic.clone(), format, factory };
         scope.add_node(self.named("-subscription-response-sink"), &answered, kind);
         scope.set_feedback(topic.clone());
         self.add_source("-subscription-response-source", topic, key_serde, value_serde)

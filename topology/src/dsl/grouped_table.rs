@@ -14,7 +14,7 @@ use crate::operators::table_state::TableState;
 use crate::operators::value_getter::View;
 use crate::operators::{sink, source, table_group};
 use crate::record::Change;
-use crate::serdes::{DefaultSerde, SerdeRef};
+use crate::serdes::{DefaultSerde, SerdeRef, pair_format};
 use crate::time::TimestampExtractor;
 use crate::types::{NodeId, TopicRef};
 
@@ -225,7 +225,8 @@ where
             Arc::clone(&value_serde),
             None,
         );
-        let kind = NodeKind::Sink { topic: topic.clone(), factory };
+        let format = pair_format(&*key_serde, &*value_serde);
+        let kind = NodeKind::Sink { topic: topic.clone(), format, factory };
         scope.add_node(sink_name, &[self.node], kind);
         let factory = source::factory(source::SourceOptions {
             node: scope.next_id(),

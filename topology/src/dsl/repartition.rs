@@ -9,6 +9,7 @@ use crate::graph::naming::RepartitionNames;
 use crate::graph::node::NodeKind;
 use crate::operators::{repartition, sink, source};
 use crate::partitioner::PartitionerRef;
+use crate::serdes::pair_format;
 use crate::time::TimestampExtractor;
 use crate::types::{NodeId, TopicRef};
 
@@ -56,7 +57,8 @@ where
         Arc::clone(&value_serde),
         partitioner,
     );
-    let kind = NodeKind::Sink { topic: topic.clone(), factory };
+    let format = pair_format(&*key_serde, &*value_serde);
+    let kind = NodeKind::Sink { topic: topic.clone(), format, factory };
     scope.add_node(names.sink, &[filter], kind);
     let factory = source::factory(source::SourceOptions {
         node: scope.next_id(),

@@ -177,7 +177,7 @@ where
     K: Hash + Eq + Clone + Send + 'static,
     A: Clone + Send + 'static,
 {
-    let kind = StoreKind::Window { retention_ms: options.retention_ms };
+    let kind = StoreKind::Window { retention_ms: options.retention_ms, size_ms: None };
     let materialized = match options.emission {
         Some(_) => materialized.with_caching_disabled(),
         None => materialized,

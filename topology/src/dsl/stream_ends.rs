@@ -6,7 +6,7 @@ use crate::dsl::scope::Scope;
 use crate::error::BuildError;
 use crate::graph::node::{NodeFactory, NodeKind};
 use crate::operators::{merge, peek, sink};
-use crate::serdes::DefaultSerde;
+use crate::serdes::{DefaultSerde, pair_format};
 use crate::types::{NodeId, TopicRef};
 
 impl<K, V> KStream<K, V>
@@ -107,8 +107,9 @@ where
         let id = self.scope.next_id();
         let topic = TopicRef::external(topic);
         let partitioner = produced.partitioner;
+        let format = pair_format(&*key_serde, &*value_serde);
         let factory = sink::factory(id, topic.clone(), key_serde, value_serde, partitioner);
-        let kind = NodeKind::Sink { topic, factory };
+        let kind = NodeKind::Sink { topic, format, factory };
         let node = self.scope.add_node(name, &[self.node], kind);
         Terminal { scope: self.scope.clone(), node }
     }

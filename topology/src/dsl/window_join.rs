@@ -337,7 +337,7 @@ where
         let retention_ms = windows.retention_ms();
         let options = WindowStoreOptions { retention_ms, operators: 0, emission: None };
         let (key_serde, value_serde) = (Arc::clone(&serdes.key), Arc::clone(&serdes.value));
-        let kind = StoreKind::Window { retention_ms };
+        let kind = StoreKind::Window { retention_ms, size_ms: None };
         let store = self.store_definition(store, kind, move |name| {
             let (key_serde, value_serde) = (Arc::clone(&key_serde), Arc::clone(&value_serde));
             StoreHandle::new(KeyedWindowStore::<K, JoinSlot, V>::new(

@@ -177,7 +177,12 @@ where
     K: Hash + Eq + Clone + Send + 'static,
     A: Clone + Send + 'static,
 {
-    let kind = StoreKind::Window { retention_ms: options.retention_ms };
+    let size_ms = match windows {
+        TimeWindowKind::Aligned(windows) => windows.size_ms(),
+        TimeWindowKind::Sliding(windows) => windows.time_difference_ms(),
+    };
+    let (retention_ms, size_ms) = (options.retention_ms, Some(size_ms));
+    let kind = StoreKind::Window { retention_ms, size_ms };
     let is_sliding = matches!(windows, TimeWindowKind::Sliding(_));
     let materialized = if is_sliding && options.emission.is_some() {
         materialized.with_caching_disabled()

@@ -32,6 +32,8 @@ pub(crate) enum NodeKind {
     },
     Sink {
         topic: TopicRef,
+        /// The formats of the keys and values.
+        format: String,
         factory: NodeFactory,
     },
     /// A sink that chooses a topic for each record.
@@ -80,12 +82,22 @@ impl StoreType {
     }
 }
 
+/// What would be the store of the topic that keeps the formats of an application's stores: its name
+/// is that of a changelog, so that whatever resets an application deletes it as well.
+pub(crate) const FORMATS: &str = "__topology";
+
 /// How long the rows of a store live, and so how its changelog is cleaned up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StoreKind {
     KeyValue,
-    Versioned { history_ms: i64 },
-    Window { retention_ms: i64 },
+    Versioned {
+        history_ms: i64,
+    },
+    /// `size_ms` is that of the windows, where rows would be other windows with another one.
+    Window {
+        retention_ms: i64,
+        size_ms: Option<i64>,
+    },
 }
 
 /// A store of the topology.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use headwater_log_store::TopicName;
 
 use crate::error::BuildError;
-use crate::graph::node::{Node, NodeKind, StoreDefinition, StoreKind, StoreUse};
+use crate::graph::node::{FORMATS, Node, NodeKind, StoreDefinition, StoreKind, StoreUse};
 
 /// Checks names and sources.
 pub(crate) fn validate(nodes: &[Node], stores: &[StoreDefinition]) -> Result<(), BuildError> {
@@ -39,6 +39,13 @@ pub(crate) fn validate(nodes: &[Node], stores: &[StoreDefinition]) -> Result<(),
     let mut store_names = BTreeSet::new();
     for store in stores {
         check_name("store", &store.name)?;
+        if store.name == FORMATS {
+            return Err(BuildError::InvalidName {
+                what: "store",
+                name: store.name.clone(),
+                reason: "the application notes the formats of its stores there".to_owned(),
+            });
+        }
         if !store_names.insert(store.name.as_str()) {
             return Err(BuildError::DuplicateStore { store: store.name.clone() });
         }

@@ -20,6 +20,10 @@ impl<V> ChangeSerde<V> {
 }
 
 impl<V: 'static> Serde<Change<V>> for ChangeSerde<V> {
+    fn format_name(&self) -> String {
+        format!("change of {}", self.0.format_name())
+    }
+
     fn serialize(&self, change: &Change<V>, buffer: &mut Vec<u8>) -> Result<(), BoxError> {
         match (&change.new, &change.old) {
             (Some(new), Some(old)) => {

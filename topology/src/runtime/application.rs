@@ -10,9 +10,11 @@ use crate::config::StreamsConfig;
 use crate::error::Result;
 use crate::graph::plan::Graph;
 use crate::runtime::commit_metadata::CommitMetadata;
+use crate::runtime::formats::{formats_of, note};
 use crate::runtime::on_disk::OnDisk;
 use crate::runtime::registry::Registration;
 use crate::runtime::resolve::{Resolved, create_internal_topics, resolve};
+use crate::runtime::upgrade::plan;
 use crate::runtime::wipe::{finish_reset, group_offsets};
 use crate::types::TaskId;
 
@@ -45,7 +47,10 @@ impl Application {
         let registration = Registration::new(log.as_ref(), &config.application_id)?;
         finish_reset(log.as_ref(), &config.application_id)?;
         let resolved = resolve(graph, &config, log.as_ref())?;
+        plan(graph, &config, &resolved, log.as_ref())?.check()?;
         create_internal_topics(&resolved, log.as_ref())?;
+        // Before anything is written in these formats.
+        note(log.as_ref(), &config.application_id, &formats_of(graph))?;
         let tasks = tasks(&resolved);
         let on_disk = OnDisk::open(graph, &config)?;
         Ok(Self {

@@ -11,6 +11,8 @@ pub(crate) mod on_disk;
 pub(crate) mod stage;
 pub(crate) mod registry;
 pub(crate) mod wipe;
+pub(crate) mod formats;
+pub(crate) mod upgrade;
 pub(crate) mod application;
 pub(crate) mod global;
 pub(crate) mod physical;

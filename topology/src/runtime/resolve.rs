@@ -227,7 +227,7 @@ fn changelog_topic(
         StoreKind::Versioned { history_ms } => topic
             .config("cleanup.policy", "compact")
             .config("min.compaction.lag.ms", history_ms.saturating_add(DAY_MS).to_string()),
-        StoreKind::Window { retention_ms } => {
+        StoreKind::Window { retention_ms, .. } => {
             let kept_ms =
                 retention_ms.saturating_add(config.window_changelog_additional_retention_ms);
             topic

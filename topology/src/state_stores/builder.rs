@@ -222,7 +222,7 @@ where
 {
     let retention_ms = millis(retention);
     let options = WindowStoreOptions { retention_ms, operators: 1, emission: None };
-    StoreBuilder::new(name, StoreKind::Window { retention_ms }, move |name| {
+    StoreBuilder::new(name, StoreKind::Window { retention_ms, size_ms: None }, move |name| {
         let serdes = (Arc::clone(&key_serde), Arc::clone(&value_serde));
         StoreHandle::new(KeyedWindowStore::<K, W, V>::new(name, options, serdes.0, serdes.1))
     })

@@ -42,6 +42,10 @@ impl BytesStore {
 }
 
 impl ManagedStore for BytesStore {
+    fn format_name(&self) -> String {
+        "bytes store".to_owned()
+    }
+
     fn dirty_len(&self) -> usize {
         self.dirty.len()
     }

@@ -266,6 +266,11 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyedWindowStore<K, Joi
 impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> ManagedStore
     for KeyedWindowStore<K, S, V>
 {
+    fn format_name(&self) -> String {
+        let (key, value) = (self.key_serde.format_name(), self.value_serde.format_name());
+        format!("{} store of {key} and {value}", S::NAME)
+    }
+
     fn dirty_len(&self) -> usize {
         self.undo.len() + self.times.dirty_len()
     }

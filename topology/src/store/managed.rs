@@ -28,6 +28,10 @@ pub(crate) type ChangelogWriter<'a> = dyn FnMut(ChangelogRecord<'_>) -> Result<(
 /// A store between its operator, which changes it, and the runtime, which commits or aborts what
 /// was changed.
 pub(crate) trait ManagedStore {
+    /// What the lines of the changelog are called: the kind of store, and the formats of its keys
+    /// and values. Lines of another name cannot be restored.
+    fn format_name(&self) -> String;
+
     /// How many keys were changed since the last commit.
     fn dirty_len(&self) -> usize;
 

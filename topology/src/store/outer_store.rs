@@ -192,6 +192,11 @@ impl<K: Clone + 'static, V1: Clone + 'static, V2: Clone + 'static> OuterStore<K,
 impl<K: Clone + 'static, V1: Clone + 'static, V2: Clone + 'static> ManagedStore
     for OuterStore<K, V1, V2>
 {
+    fn format_name(&self) -> String {
+        let (left, right) = (self.left_serde.format_name(), self.right_serde.format_name());
+        format!("outer-join store of {}, {left} and {right}", self.key_serde.format_name())
+    }
+
     fn dirty_len(&self) -> usize {
         self.undo.len() + self.times.dirty_len()
     }

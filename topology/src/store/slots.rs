@@ -8,6 +8,9 @@ pub(crate) trait Slot: Copy + Ord + Hash + 'static {
     /// How many bytes follow the key in a changelog.
     const BYTES: usize;
 
+    /// What a store of such slots is called.
+    const NAME: &'static str;
+
     /// The slot that comes before all others from that time on.
     fn first(time_ms: i64) -> Self;
 
@@ -36,6 +39,7 @@ pub(crate) struct WindowStart(pub(crate) i64);
 
 impl Slot for WindowStart {
     const BYTES: usize = 12;
+    const NAME: &'static str = "sliding-window";
 
     fn first(time_ms: i64) -> Self {
         Self(time_ms)
@@ -64,6 +68,7 @@ pub(crate) struct Session {
 
 impl Slot for Session {
     const BYTES: usize = 16;
+    const NAME: &'static str = "session";
 
     fn first(time_ms: i64) -> Self {
         Self { end_ms: time_ms, start_ms: i64::MIN }
@@ -94,6 +99,7 @@ pub(crate) struct JoinSlot {
 
 impl Slot for JoinSlot {
     const BYTES: usize = 12;
+    const NAME: &'static str = "stream-join";
 
     fn first(time_ms: i64) -> Self {
         Self { time_ms, sequence: i32::MIN }

@@ -195,6 +195,11 @@ impl<K: Clone + 'static, V: Clone + 'static> SuppressBuffer<K, V> {
 }
 
 impl<K: Clone + 'static, V: Clone + 'static> ManagedStore for SuppressBuffer<K, V> {
+    fn format_name(&self) -> String {
+        let (key, value) = (self.key_serde.format_name(), self.value_serde.format_name());
+        format!("suppression buffer of {key} and {value}")
+    }
+
     fn dirty_len(&self) -> usize {
         self.undo.len() + self.times.dirty_len()
     }

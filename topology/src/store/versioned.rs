@@ -122,6 +122,11 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> VersionedStore<K, V> {
 }
 
 impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for VersionedStore<K, V> {
+    fn format_name(&self) -> String {
+        let (key, value) = (self.key_serde.format_name(), self.value_serde.format_name());
+        format!("versioned store of {key} and {value}")
+    }
+
     fn dirty_len(&self) -> usize {
         self.log.len()
     }

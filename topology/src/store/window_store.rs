@@ -291,6 +291,11 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
 }
 
 impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for WindowStore<K, V> {
+    fn format_name(&self) -> String {
+        let (key, value) = (self.key_serde.format_name(), self.value_serde.format_name());
+        format!("window store of {key} and {value}")
+    }
+
     fn dirty_len(&self) -> usize {
         self.dirty_keys + self.times.dirty_len()
     }

@@ -16,6 +16,7 @@ use crate::config::StreamsConfig;
 use crate::error::{Error, Result};
 use crate::graph::plan::{Graph, Topology};
 use crate::metrics::MetricsSnapshot;
+use crate::runtime::formats::notes_topic;
 use crate::runtime::task_set::TaskSet;
 use crate::serdes::{DefaultSerde, SerdeRef};
 use crate::testing::output::TestOutputTopic;
@@ -186,9 +187,13 @@ impl TopologyTestDriver {
         }
         let failed = || Error::log("a look at the topics");
         let mut produced = BTreeSet::new();
+        let notes = notes_topic(&self.config.application_id);
         for topic in self.log.topics().map_err(failed())? {
             let name = topic.name.as_str();
-            if topic.name.is_internal() || (read.contains(name) && !written.contains(name)) {
+            if name == notes
+                || topic.name.is_internal()
+                || (read.contains(name) && !written.contains(name))
+            {
                 continue;
             }
             for partition in 0..topic.partitions {

@@ -102,6 +102,10 @@ impl<K> fmt::Debug for TimeWindowedSerde<K> {
 }
 
 impl<K: 'static> Serde<Windowed<K>> for TimeWindowedSerde<K> {
+    fn format_name(&self) -> String {
+        format!("windowed {}", self.inner.format_name())
+    }
+
     fn serialize(&self, value: &Windowed<K>, buffer: &mut Vec<u8>) -> Result<(), BoxError> {
         self.inner.serialize(&value.key, buffer)?;
         buffer.extend_from_slice(&value.window.start_ms.to_be_bytes());
@@ -151,6 +155,10 @@ impl<K> fmt::Debug for SessionWindowedSerde<K> {
 }
 
 impl<K: 'static> Serde<Windowed<K, SessionWindow>> for SessionWindowedSerde<K> {
+    fn format_name(&self) -> String {
+        format!("session-windowed {}", self.inner.format_name())
+    }
+
     fn serialize(
         &self,
         value: &Windowed<K, SessionWindow>,

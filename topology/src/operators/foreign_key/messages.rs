@@ -84,6 +84,10 @@ pub(crate) struct Response<V> {
 pub(crate) struct RegistrationSerde<K>(pub(crate) SerdeRef<K>);
 
 impl<K: 'static> Serde<Registration<K>> for RegistrationSerde<K> {
+    fn format_name(&self) -> String {
+        format!("registration of {}", self.0.format_name())
+    }
+
     fn serialize(&self, value: &Registration<K>, buffer: &mut Vec<u8>) -> Result<(), BoxError> {
         put_hash(REGISTRATION_VERSION, Some(value.instruction.number()), value.hash, buffer);
         self.0.serialize(&value.primary_key, buffer)?;
@@ -114,6 +118,10 @@ impl<K: 'static> Serde<Registration<K>> for RegistrationSerde<K> {
 pub(crate) struct ResponseSerde<V>(pub(crate) SerdeRef<V>);
 
 impl<V: 'static> Serde<Response<V>> for ResponseSerde<V> {
+    fn format_name(&self) -> String {
+        format!("response of {}", self.0.format_name())
+    }
+
     fn serialize(&self, value: &Response<V>, buffer: &mut Vec<u8>) -> Result<(), BoxError> {
         put_hash(RESPONSE_VERSION, None, value.hash, buffer);
         match &value.foreign {

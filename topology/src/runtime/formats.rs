@@ -1,0 +1,154 @@
+//! The formats of what an application keeps in its log, and the topic in which it notes them: one
+//! record for each store and each repartition topic, newest first by compaction.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use headwater_log_store::{
+    ConsumerConfig, Error as LogError, Log, NewTopic, PartitionId, ProducerConfig, ProducerRecord,
+    TopicName, TopicPartition,
+};
+
+use crate::error::{Error, Result};
+use crate::graph::node::{FORMATS, NodeKind, StoreDefinition, StoreKind};
+use crate::graph::plan::Graph;
+use crate::runtime::resolve::internal_name;
+
+/// How long one poll waits where the end is known to lie ahead.
+const POLL: Duration = Duration::from_millis(100);
+
+/// What an application keeps in its log.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Part {
+    /// A store, in its changelog.
+    Store(String),
+    /// A repartition topic, without the application's id before its name.
+    Repartition(String),
+}
+
+impl Part {
+    /// The topic that it is in.
+    pub(crate) fn topic(&self, application_id: &str) -> String {
+        match self {
+            Self::Store(store) => internal_name(application_id, &format!("{store}-changelog")),
+            Self::Repartition(topic) => internal_name(application_id, topic),
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        match text.split_once(' ')? {
+            ("store", name) => Some(Self::Store(name.to_owned())),
+            ("repartition", name) => Some(Self::Repartition(name.to_owned())),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(name) => write!(f, "store {name}"),
+            Self::Repartition(name) => write!(f, "repartition {name}"),
+        }
+    }
+}
+
+/// The formats by what has them.
+pub(crate) type Formats = BTreeMap<Part, String>;
+
+/// The formats of a topology.
+pub(crate) fn formats_of(graph: &Graph) -> Formats {
+    let stores = graph.stores.iter().filter(|store| store.logged);
+    let stores = stores.map(|store| (Part::Store(store.name.clone()), format_of(store)));
+    let sinks = graph.nodes.iter().filter_map(|node| match &node.kind {
+        NodeKind::Sink { topic, format, .. } if topic.internal => {
+            Some((Part::Repartition(topic.name.clone()), format.clone()))
+        }
+        _ => None,
+    });
+    stores.chain(sinks).collect()
+}
+
+fn format_of(store: &StoreDefinition) -> String {
+    let rows = (store.factory)().managed.borrow().format_name();
+    match store.kind {
+        StoreKind::Window { size_ms: Some(size_ms), .. } => {
+            format!("{rows}, of windows of {size_ms} ms")
+        }
+        StoreKind::KeyValue | StoreKind::Versioned { .. } | StoreKind::Window { .. } => rows,
+    }
+}
+
+/// The topic that has the notes.
+pub(crate) fn notes_topic(application_id: &str) -> String {
+    Part::Store(FORMATS.to_owned()).topic(application_id)
+}
+
+/// What an application has noted; nothing if it has never run.
+pub(crate) fn noted(log: &dyn Log, application_id: &str) -> Result<Formats> {
+    let topic = notes_topic(application_id);
+    let failed = || format!("a read of {topic}");
+    match log.describe_topic(&topic) {
+        Ok(_) => {}
+        Err(LogError::UnknownTopic { .. }) => return Ok(Formats::new()),
+        Err(source) => return Err(Error::log(failed())(source)),
+    }
+    let name = TopicName::new(&topic).map_err(Error::log(failed()))?;
+    let partition = TopicPartition::new(name, PartitionId::new(0));
+    let watermarks = log.watermarks(&partition).map_err(Error::log(failed()))?;
+    let mut consumer = log.consumer(&ConsumerConfig::default()).map_err(Error::log(failed()))?;
+    consumer
+        .assign(std::slice::from_ref(&partition))
+        .and_then(|()| consumer.seek(&partition, watermarks.start))
+        .map_err(Error::log(failed()))?;
+    let text = |bytes: Option<&[u8]>| String::from_utf8(bytes?.to_vec()).ok();
+    let mut noted = Formats::new();
+    while consumer.position(&partition).map_err(Error::log(failed()))? < watermarks.end {
+        for batch in consumer.poll(POLL).map_err(Error::log(failed()))? {
+            for view in batch.iter() {
+                // What a newer version notes besides says nothing to this one.
+                let Some(part) = text(view.key).and_then(|key| Part::parse(&key)) else { continue };
+                match text(view.value) {
+                    Some(format) => noted.insert(part, format),
+                    None => noted.remove(&part),
+                };
+            }
+        }
+    }
+    Ok(noted)
+}
+
+/// Notes the formats of a topology that is about to run. Those of parts that it does not have any
+/// more stay, until their topics are gone: they may come back. Nothing is written that is known.
+pub(crate) fn note(log: &dyn Log, application_id: &str, formats: &Formats) -> Result<()> {
+    let known = noted(log, application_id)?;
+    let changed = formats.iter().filter(|(part, format)| known.get(part) != Some(format));
+    let mut lines: Vec<(&Part, Option<&str>)> =
+        changed.map(|(part, format)| (part, Some(format.as_str()))).collect();
+    for part in known.keys().filter(|part| !formats.contains_key(part)) {
+        if let Err(LogError::UnknownTopic { .. }) = log.describe_topic(&part.topic(application_id))
+        {
+            lines.push((part, None));
+        }
+    }
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let topic = notes_topic(application_id);
+    let failed = || format!("a write to {topic}");
+    let created = log.create_topic(&NewTopic::new(&*topic).config("cleanup.policy", "compact"));
+    match created {
+        Ok(()) | Err(LogError::TopicExists { .. }) => {}
+        Err(source) => return Err(Error::log(format!("the creation of topic {topic}"))(source)),
+    }
+    let mut producer = log.producer(&ProducerConfig::default()).map_err(Error::log(failed()))?;
+    for (part, format) in lines {
+        let (key, value) = (part.to_string(), format.map(str::as_bytes));
+        let record =
+            ProducerRecord { key: Some(key.as_bytes()), value, ..ProducerRecord::to(&topic) };
+        let _ = producer.send(&record).map_err(Error::log(failed()))?;
+    }
+    producer.flush().map_err(Error::log(failed()))
+}
