@@ -289,6 +289,23 @@ impl Error {
     pub(crate) fn log<E: Into<LogError>>(operation: impl Into<String>) -> impl FnOnce(E) -> Self {
         move |source| Self::Log { operation: operation.into(), source: source.into() }
     }
+
+    /// Whether tasks have moved to another process behind the worker's back, as Kafka Streams'
+    /// `TaskMigratedException`.
+    pub(crate) fn is_migration(&self) -> bool {
+        let Self::Log { source, .. } = self else { return false };
+        matches!(
+            source,
+            LogError::Fenced { .. }
+                | LogError::UnknownMember { .. }
+                | LogError::IllegalGeneration { .. }
+        )
+    }
+
+    /// Whether the log has said that the same may succeed later.
+    pub(crate) fn is_retriable(&self) -> bool {
+        matches!(self, Self::Log { source: LogError::External { retriable: true, .. }, .. })
+    }
 }
 
 /// Where a record is: displayed as `topic-partition@offset`.

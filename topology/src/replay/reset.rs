@@ -189,7 +189,8 @@ impl ResetPlan {
         let is_kept = |input: &&InputReset| !self.emptied.iter().any(|topic| input.is_of(topic));
         for input in self.inputs.iter().filter(is_kept) {
             let metadata = CommitMetadata {
-                replay_end: Some(input.replay_end),
+                // Who replays on a cluster does so in all of its processes, as with Kafka's tool.
+                replay_end: log.is_embedded().then_some(input.replay_end),
                 wipe: std::mem::take(&mut notes),
                 ..CommitMetadata::default()
             };

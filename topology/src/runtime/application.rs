@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::graph::plan::Graph;
 use crate::runtime::commit_metadata::CommitMetadata;
 use crate::runtime::formats::{formats_of, note};
+use crate::runtime::group::{TaskGroup, create_tasks_topic};
 use crate::runtime::on_disk::OnDisk;
 use crate::runtime::registry::Registration;
 use crate::runtime::resolve::{Resolved, create_internal_topics, resolve};
@@ -52,6 +53,9 @@ impl Application {
         // Before anything is written in these formats.
         note(log.as_ref(), &config.application_id, &formats_of(graph))?;
         let tasks = tasks(&resolved);
+        if !log.is_embedded() {
+            create_tasks_topic(log.as_ref(), &config, tasks.len())?;
+        }
         let on_disk = OnDisk::open(graph, &config)?;
         Ok(Self {
             log: Arc::clone(log),
@@ -61,6 +65,12 @@ impl Application {
             tasks,
             held: Mutex::new(Some(Held { _registration: registration, on_disk })),
         })
+    }
+
+    /// A worker's membership in the group that shares the tasks; `None` where this process has all.
+    pub(crate) fn join_group(&self) -> Result<Option<TaskGroup>> {
+        let join = || TaskGroup::join(self.log.as_ref(), &self.config, &self.tasks);
+        (!self.log.is_embedded()).then(join).transpose()
     }
 
     /// The folder of its stores on disk, if it has any.

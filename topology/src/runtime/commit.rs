@@ -7,11 +7,17 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use headwater_log_store::Consumer;
+
 use crate::config::ProcessingGuarantee;
 use crate::context::Step;
 use crate::error::{Error, Result};
 use crate::error_handler::Failure;
 use crate::runtime::task_set::TaskSet;
+
+/// How long a committed offset stays as it is: well below a cluster's `offsets.retention.minutes`,
+/// which is a week unless somebody says otherwise.
+const OFFSETS_REFRESH_INTERVAL: Duration = Duration::from_secs(12 * 3_600);
 
 /// What has become of the work since the last commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +37,16 @@ impl TaskSet {
     /// Stops the application: whether the commit took place is then unknown to it, but not to the
     /// log, where the next start finds out.
     pub(crate) fn commit(&mut self) -> Result<CommitOutcome> {
-        if !self.context.transaction_open && !self.is_changed() {
+        let Some(mut group) = self.group.take() else { return self.commit_as(None) };
+        let outcome = self.commit_as(Some(group.consumer.as_mut()));
+        self.group = Some(group);
+        outcome
+    }
+
+    /// As [`commit`](Self::commit), as that member of the application's group.
+    pub(crate) fn commit_as(&mut self, member: Option<&mut dyn Consumer>) -> Result<CommitOutcome> {
+        let refresh = member.is_some() && self.is_refresh_due();
+        if !self.context.transaction_open && !self.is_changed() && !refresh {
             self.context.commit_requested = false;
             self.last_commit = self.clock.monotonic();
             return Ok(CommitOutcome::Nothing);
@@ -39,7 +54,7 @@ impl TaskSet {
         if !self.flush_caches()? {
             return Ok(CommitOutcome::TakenBack);
         }
-        if let Err(failure) = self.write_commit() {
+        if let Err(failure) = self.write_commit(member, refresh) {
             self.recover_from_failure(*failure)?;
             return Ok(CommitOutcome::TakenBack);
         }
@@ -61,6 +76,9 @@ impl TaskSet {
         self.records_since_commit = 0;
         self.records_per_commit_max = self.records_per_commit_max.saturating_mul(2);
         self.last_commit = self.clock.monotonic();
+        if refresh {
+            self.last_refresh = self.last_commit;
+        }
         self.purge_repartition_topics();
         Ok(CommitOutcome::Committed)
     }
@@ -81,7 +99,7 @@ impl TaskSet {
         }
     }
 
-    fn write_commit(&mut self) -> Step {
+    fn write_commit(&mut self, member: Option<&mut dyn Consumer>, refresh: bool) -> Step {
         let dirty: usize = self.tasks.iter().map(|task| task.dirty_len()).sum();
         let before = self.context.producer.transaction_bytes().used;
         self.check_disk()?;
@@ -94,17 +112,18 @@ impl TaskSet {
             self.change_bytes = bytes.max(1);
         }
         let queues = self.tasks.iter().flat_map(|task| &task.queues);
-        let offsets: Vec<_> = queues.filter_map(|queue| queue.to_commit()).collect();
+        let offsets: Vec<_> = match refresh {
+            true => queues.map(|queue| queue.to_commit_again()).collect(),
+            false => queues.filter_map(|queue| queue.to_commit()).collect(),
+        };
+        let member = member.unwrap_or(self.consumer.as_mut());
         let fatal = |error: Error| Box::new(Failure::Fatal(error));
         match self.config.guarantee {
             ProcessingGuarantee::ExactlyOnceV2 => {
                 self.context.begin_transaction()?;
                 let producer = &mut self.context.producer;
-                let group = self
-                    .consumer
-                    .group_metadata()
-                    .map_err(Error::log("a commit"))
-                    .map_err(fatal)?;
+                let group =
+                    member.group_metadata().map_err(Error::log("a commit")).map_err(fatal)?;
                 producer
                     .send_offsets_to_transaction(&offsets, &group)
                     .map_err(Error::log("a commit of offsets"))
@@ -116,7 +135,7 @@ impl TaskSet {
             ProcessingGuarantee::AtLeastOnce => {
                 let producer = &mut self.context.producer;
                 producer.flush().map_err(Error::log("a flush")).map_err(fatal)?;
-                self.consumer
+                member
                     .commit(&offsets)
                     .map_err(Error::log("a commit of offsets"))
                     .map_err(fatal)?;
@@ -137,6 +156,12 @@ impl TaskSet {
         let bytes = self.context.producer.transaction_bytes();
         let foreseen = bytes.used.saturating_add(dirty.saturating_mul(self.change_bytes));
         foreseen > bytes.max / 2
+    }
+
+    /// Whether offsets are to be committed that have not changed. The group subscribes to no input
+    /// topic, so a cluster would forget them `offsets.retention.minutes` after their commit.
+    fn is_refresh_due(&self) -> bool {
+        self.clock.monotonic().saturating_sub(self.last_refresh) >= OFFSETS_REFRESH_INTERVAL
     }
 
     /// Whether the commit interval has passed, or a processor has asked for a commit.

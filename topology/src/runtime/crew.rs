@@ -85,7 +85,10 @@ impl Crew {
         shared: Arc<Shared>,
         uncaught: Option<Arc<UncaughtHandler>>,
     ) -> Result<Self> {
-        let members = Members::new(application.tasks.clone(), application.is_replaying()?);
+        let members = match application.log.is_embedded() {
+            true => Members::new(application.tasks.clone(), application.is_replaying()?),
+            false => Members::grouped(application.tasks.clone()),
+        };
         Ok(Self {
             application: Arc::new(application),
             members,

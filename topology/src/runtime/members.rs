@@ -27,6 +27,10 @@ struct State {
     /// A replay goes through the tasks one by one, so one worker has them all.
     replaying: bool,
     closing: bool,
+    /// Whether a group that other processes share says who is to have which task.
+    grouped: bool,
+    /// The workers that the group has taken in.
+    joined: BTreeSet<WorkerId>,
     workers: BTreeSet<WorkerId>,
     wanted: BTreeMap<TaskId, WorkerId>,
     held: BTreeMap<TaskId, Held>,
@@ -49,10 +53,21 @@ pub(crate) struct Changes {
 impl Members {
     /// No workers yet.
     pub(crate) fn new(tasks: Vec<TaskId>, replaying: bool) -> Self {
+        Self::with(tasks, replaying, false)
+    }
+
+    /// No workers yet, and a group to say what each is to have.
+    pub(crate) fn grouped(tasks: Vec<TaskId>) -> Self {
+        Self::with(tasks, false, true)
+    }
+
+    fn with(tasks: Vec<TaskId>, replaying: bool, grouped: bool) -> Self {
         let state = State {
             tasks,
             replaying,
             closing: false,
+            grouped,
+            joined: BTreeSet::new(),
             workers: BTreeSet::new(),
             wanted: BTreeMap::new(),
             held: BTreeMap::new(),
@@ -73,6 +88,28 @@ impl Members {
         });
     }
 
+    /// The group has taken a worker in.
+    pub(crate) fn joined(&self, worker: WorkerId) {
+        if !self.state.lock().joined.contains(&worker) {
+            self.change(|state| {
+                state.joined.insert(worker);
+            });
+        }
+    }
+
+    /// The group wants a worker to have these as well.
+    pub(crate) fn assigned(&self, worker: WorkerId, tasks: &[TaskId]) {
+        self.change(|state| state.wanted.extend(tasks.iter().map(|task| (*task, worker))));
+    }
+
+    /// A worker has closed these: other processes have them now.
+    pub(crate) fn moved_away(&self, worker: WorkerId, tasks: &[TaskId]) {
+        self.change(|state| {
+            state.wanted.retain(|task, wanted| *wanted != worker || !tasks.contains(task));
+            state.held.retain(|task, held| held.worker != worker || !tasks.contains(task));
+        });
+    }
+
     /// Chooses the youngest worker to end, unless it is the only one: its tasks go to the others.
     pub(crate) fn dismiss(&self) -> Option<WorkerId> {
         let mut state = self.state.lock();
@@ -90,13 +127,17 @@ impl Members {
         self.change(|state| {
             state.workers.remove(&worker);
             state.held.retain(|_, held| held.worker != worker);
+            state.leave_group(worker);
             state.spread();
         });
     }
 
     /// All that a worker had is closed, and it will take it again.
     pub(crate) fn drop_tasks(&self, worker: WorkerId) {
-        self.change(|state| state.held.retain(|_, held| held.worker != worker));
+        self.change(|state| {
+            state.held.retain(|_, held| held.worker != worker);
+            state.leave_group(worker);
+        });
     }
 
     /// The replay is over: the tasks are spread over all workers.
@@ -160,9 +201,12 @@ impl Members {
     /// Whether every task is at work where it is wanted.
     pub(crate) fn is_settled(&self) -> bool {
         let state = self.state.lock();
+        let mut here =
+            state.tasks.iter().filter(|task| !state.grouped || state.wanted.contains_key(task));
         !state.closing
             && !state.workers.is_empty()
-            && state.tasks.iter().all(|task| {
+            && (!state.grouped || state.workers.is_subset(&state.joined))
+            && here.all(|task| {
                 state
                     .held
                     .get(task)
@@ -190,7 +234,18 @@ impl Members {
 }
 
 impl State {
+    /// Its tasks are the group's to give to others.
+    fn leave_group(&mut self, worker: WorkerId) {
+        if self.grouped {
+            self.wanted.retain(|_, wanted| *wanted != worker);
+            self.joined.remove(&worker);
+        }
+    }
+
     fn spread(&mut self) {
+        if self.grouped {
+            return;
+        }
         self.wanted = match self.workers.first().filter(|_| self.replaying) {
             Some(first) => self.tasks.iter().map(|task| (*task, *first)).collect(),
             None => {
@@ -264,6 +319,29 @@ mod tests {
         assert!(members.is_settled() && members.is_replaying());
         members.replay_over();
         assert_eq!(members.changes(1), changes(&[1], &[]));
+    }
+
+    #[test]
+    fn a_group_says_who_has_what_and_tasks_of_other_processes_count_for_nothing() {
+        let members = Members::grouped(tasks(&[0, 1, 2]));
+        members.join([1, 2]);
+        assert_eq!(members.changes(1), changes(&[], &[]));
+        members.joined(1);
+        members.assigned(1, &tasks(&[0, 1]));
+        assert_eq!(members.changes(1), changes(&[], &[0, 1]));
+        members.took(&tasks(&[0, 1]));
+        assert!(!members.is_settled(), "the second has not joined");
+        members.joined(2);
+        assert!(members.is_settled(), "task 2 is another process's");
+        members.moved_away(1, &tasks(&[1]));
+        members.assigned(2, &tasks(&[1]));
+        assert!(!members.is_settled());
+        assert_eq!(members.changes(2), changes(&[], &[1]));
+        members.took(&tasks(&[1]));
+        members.drop_tasks(2);
+        assert_eq!(members.changes(2), changes(&[], &[]), "it has to join anew");
+        members.leave(2);
+        assert_eq!((members.tasks_of(1), members.is_settled()), (tasks(&[0]), true));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub(crate) mod registry;
 pub(crate) mod wipe;
 pub(crate) mod formats;
 pub(crate) mod upgrade;
+pub(crate) mod group;
 pub(crate) mod application;
 pub(crate) mod global;
 pub(crate) mod physical;

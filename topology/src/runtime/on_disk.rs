@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use headwater_log_store::{Log, PartitionId, TopicName, TopicPartition, Watermarks};
+use headwater_log_store::{
+    Error as LogError, LeaderEpoch, Log, PartitionId, TopicName, TopicPartition, Watermarks,
+};
 
 use crate::config::StreamsConfig;
 use crate::error::{BoxError, Error, Result};
@@ -81,9 +83,14 @@ pub(crate) fn changelog_of(changelog: &str, task: TaskId) -> Result<TopicPartiti
 /// Where a changelog ends, and in which epoch it is.
 pub(crate) fn end_of_changelog(log: &dyn Log, changelog: &TopicPartition) -> Result<Covered> {
     let failed = || format!("a look at {changelog}");
-    let epoch = log.offset_for_leader_epoch(changelog, None).map_err(Error::log(failed()))?;
+    let epoch = match log.offset_for_leader_epoch(changelog, None) {
+        Ok(found) => found.leader_epoch,
+        // A cluster answers for its records itself: offsets alone have to do.
+        Err(LogError::Unsupported { .. }) => LeaderEpoch::new(0),
+        Err(source) => return Err(Error::log(failed())(source)),
+    };
     let watermarks = log.watermarks(changelog).map_err(Error::log(failed()))?;
-    Ok(Covered { offset: watermarks.end, epoch: epoch.leader_epoch })
+    Ok(Covered { offset: watermarks.end, epoch })
 }
 
 /// Whether what the rows on disk were made of is still what the changelog holds: it has not lost
@@ -97,8 +104,9 @@ pub(crate) fn is_covered_by(
     if covered.offset < watermarks.start || covered.offset > watermarks.end {
         return Ok(false);
     }
-    let known = log
-        .offset_for_leader_epoch(changelog, Some(covered.epoch))
-        .map_err(Error::log(format!("a look at {changelog}")))?;
-    Ok(covered.offset <= known.end_offset)
+    match log.offset_for_leader_epoch(changelog, Some(covered.epoch)) {
+        Ok(known) => Ok(covered.offset <= known.end_offset),
+        Err(LogError::Unsupported { .. }) => Ok(true),
+        Err(source) => Err(Error::log(format!("a look at {changelog}"))(source)),
+    }
 }

@@ -229,11 +229,14 @@ impl RecordQueue {
 
     /// What a commit has to note, if anything was processed since the last one.
     pub(crate) fn to_commit(&self) -> Option<(TopicPartition, OffsetAndMetadata)> {
-        self.changed.then(|| {
-            let Committed { offset, metadata } = self.progress();
-            let metadata = metadata.to_text();
-            (self.topic_partition.clone(), OffsetAndMetadata { offset, metadata })
-        })
+        self.changed.then(|| self.to_commit_again())
+    }
+
+    /// What a commit has to note, whether or not anything was processed since the last one.
+    pub(crate) fn to_commit_again(&self) -> (TopicPartition, OffsetAndMetadata) {
+        let Committed { offset, metadata } = self.progress();
+        let metadata = metadata.to_text();
+        (self.topic_partition.clone(), OffsetAndMetadata { offset, metadata })
     }
 
     fn progress(&self) -> Committed {

@@ -110,8 +110,13 @@ pub(crate) fn create_internal_topics(resolved: &Resolved, log: &dyn Log) -> Resu
                 });
             }
             Err(LogError::UnknownTopic { .. }) => {
-                log.create_topic(topic)
-                    .map_err(Error::log(format!("the creation of topic {name}")))?;
+                match log.create_topic(topic) {
+                    // Another process of the application was faster.
+                    Ok(()) | Err(LogError::TopicExists { .. }) => {}
+                    Err(source) => {
+                        return Err(Error::log(format!("the creation of topic {name}"))(source));
+                    }
+                }
             }
             Err(source) => return Err(Error::log(format!("a look at topic {name}"))(source)),
         }

@@ -21,6 +21,7 @@ use crate::runtime::application::Application;
 use crate::runtime::assignment::WorkerId;
 use crate::runtime::ends::end_of;
 use crate::runtime::global::GlobalTables;
+use crate::runtime::group::{TaskGroup, transactional_id};
 use crate::runtime::on_disk::OnDisk;
 use crate::runtime::physical::Blueprint;
 use crate::runtime::poison::Poison;
@@ -45,6 +46,8 @@ pub(crate) struct TaskSet {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) config: StreamsConfig,
     pub(crate) consumer: Box<dyn Consumer>,
+    /// Where tasks move between processes: the membership that they come by.
+    pub(crate) group: Option<TaskGroup>,
     pub(crate) context: Context,
     pub(crate) tasks: Vec<Task>,
     pub(crate) globals: GlobalTables,
@@ -62,14 +65,16 @@ pub(crate) struct TaskSet {
     pub(crate) records_per_commit_max: u64,
     pub(crate) last_commit: Duration,
     pub(crate) last_purge: Duration,
+    /// When all offsets were committed, changed or not.
+    pub(crate) last_refresh: Duration,
 }
 
 impl TaskSet {
     /// A worker without tasks, its global tables read.
     pub(crate) fn open(application: &Arc<Application>, worker: WorkerId) -> Result<Self> {
         let Application { log, graph, config, resolved, .. } = &**application;
-        let transactional_id =
-            is_transactional(config).then(|| format!("{}-{worker}", config.application_id));
+        let transactional_id = is_transactional(config)
+            .then(|| transactional_id(log.as_ref(), &config.application_id, worker));
         let producer = log
             .producer(&ProducerConfig { transactional_id, ..Default::default() })
             .map_err(Error::log("the start of a producer"))?;
@@ -94,6 +99,7 @@ impl TaskSet {
             replay: None,
             config: config.clone(),
             consumer,
+            group: application.join_group()?,
             context,
             tasks: Vec::new(),
             globals,
@@ -105,6 +111,7 @@ impl TaskSet {
             records_per_commit_max: u64::MAX,
             last_commit: now,
             last_purge: now,
+            last_refresh: now,
             clock,
         })
     }
@@ -320,7 +327,7 @@ impl TaskSet {
         self.tasks.iter().any(Task::is_changed)
     }
 
-    /// How many records lie ahead of the application, in input and repartition topics: to the
+    /// How many records lie ahead of the worker, in input and repartition topics: to the
     /// ends of the partitions, or of the replay that runs.
     pub(crate) fn lag(&self) -> Result<u64> {
         let mut lag = self.globals.lag(self.log.as_ref())?;
@@ -329,7 +336,31 @@ impl TaskSet {
                 Some(end) => end,
                 None => end_of(self.log.as_ref(), &queue.topic_partition)?,
             };
-            lag += end - queue.position();
+            lag += end - self.reached(queue)?;
+        }
+        Ok(lag)
+    }
+
+    /// Where a queue goes on. Between its last record and there may lie marks of transactions.
+    fn reached(&self, queue: &RecordQueue) -> Result<Offset> {
+        match !self.log.is_embedded() && queue.buffered() == 0 {
+            true => Ok(queue.position().max(fetched(queue, self.consumer.as_ref())?)),
+            false => Ok(queue.position()),
+        }
+    }
+
+    /// As [`lag`](Self::lag), without a question to a cluster: as far as the last fetches know.
+    pub(crate) fn known_lag(&self) -> Result<u64> {
+        if self.log.is_embedded() {
+            return self.lag();
+        }
+        let mut lag = 0;
+        for queue in self.tasks.iter().flat_map(|task| &task.queues) {
+            let ahead = self
+                .consumer
+                .lag(&queue.topic_partition)
+                .map_err(Error::log(format!("a look at {}", queue.topic_partition)))?;
+            lag += ahead.unwrap_or_default() + queue.buffered() as u64;
         }
         Ok(lag)
     }

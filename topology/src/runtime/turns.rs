@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::runtime::assignment::WorkerId;
 use crate::runtime::crew::{Command, Crew};
+use crate::runtime::group::TaskChange;
 use crate::runtime::status::Progress;
 use crate::runtime::task_set::TaskSet;
 
@@ -42,7 +43,7 @@ impl Turns {
     /// Commits what was processed, after the last turn.
     pub(crate) fn end(mut self) -> Result<()> {
         self.tasks.commit()?;
-        self.publish(self.tasks.lag()? == 0);
+        self.publish(self.tasks.known_lag()? == 0);
         Ok(())
     }
 
@@ -52,6 +53,7 @@ impl Turns {
         if !self.obey(inbox) {
             return Ok(false);
         }
+        self.follow_group()?;
         self.follow_members()?;
         if self.crew.is_paused() {
             return self.rest(inbox);
@@ -77,13 +79,19 @@ impl Turns {
         self.idle = drained;
         if drained {
             let caught_up =
-                !self.tasks.is_changed() && !self.tasks.is_replaying() && self.tasks.lag()? == 0;
+                !self.tasks.is_changed() && !self.tasks.is_replaying() && self.nothing_ahead()?;
             self.publish(caught_up);
             if caught_up {
                 self.answer_waiting();
             }
         }
         Ok(true)
+    }
+
+    /// Whether nothing lies ahead. Who waits for that gets an answer of the log itself.
+    fn nothing_ahead(&self) -> Result<bool> {
+        let nothing_known = self.tasks.known_lag()? == 0;
+        Ok(nothing_known && (self.waiting.is_empty() || self.tasks.lag()? == 0))
     }
 
     fn answer_waiting(&mut self) {
@@ -93,6 +101,39 @@ impl Turns {
             // Who has stopped waiting needs no answer.
             let _ = waiting.send(activity);
         }
+    }
+
+    /// Lets the group move tasks between processes: what goes is committed and closed first.
+    fn follow_group(&mut self) -> Result<()> {
+        let Some(mut group) = self.tasks.group.take() else { return Ok(()) };
+        let crew = Arc::clone(&self.crew);
+        let Self { id, tasks, .. } = self;
+        let polled = group.poll(&mut |member, change| {
+            let gone = match change {
+                TaskChange::Assigned(come) => {
+                    crew.members.assigned(*id, &come);
+                    return Ok(());
+                }
+                TaskChange::Revoked(gone) => {
+                    // What was taken back instead is done again by whoever has the task then.
+                    tasks.commit_as(Some(member))?;
+                    gone
+                }
+                TaskChange::Lost(gone) => {
+                    tasks.abort()?;
+                    gone
+                }
+            };
+            tasks.give_up(&gone)?;
+            crew.members.moved_away(*id, &gone);
+            crew.rouse();
+            Ok(())
+        });
+        if group.has_joined() {
+            crew.members.joined(*id);
+        }
+        tasks.group = Some(group);
+        polled
     }
 
     /// Gives up and takes tasks, if the members have changed.
@@ -181,7 +222,7 @@ impl Turns {
         let metrics = self.tasks.context.metrics.clone();
         let progress = Progress {
             records_processed: metrics.records_in,
-            lag: self.tasks.lag().unwrap_or_default(),
+            lag: self.tasks.known_lag().unwrap_or_default(),
             replay: self.tasks.replay_stage(),
             caught_up,
         };

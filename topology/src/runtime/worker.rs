@@ -48,10 +48,7 @@ impl Worker {
             })
         {
             self.crew.shared.retire(self.id);
-            // While it starts, an error ends the application: whoever has started it is told.
-            let answer = self.has_begun.get().then(|| self.crew.answer(&error));
-            let replace = answer == Some(StreamThreadExceptionResponse::ReplaceThread);
-            if !replace || !self.is_within_budget(&mut replaced) {
+            if !self.is_replaced_after(&error, &mut replaced) {
                 self.crew.fail(error);
                 break;
             }
@@ -63,6 +60,21 @@ impl Worker {
             }
         }
         self.crew.ended(self.id);
+    }
+
+    /// Whether another life follows the one that this error has ended; notes that it does.
+    fn is_replaced_after(&self, error: &Error, replaced: &mut VecDeque<Duration>) -> bool {
+        // Other processes have its tasks, or may have them: it joins anew, as often as it takes.
+        let shared = !self.crew.application.log.is_embedded() && !self.crew.members.is_closing();
+        if shared && error.is_migration() {
+            return true;
+        }
+        // A cluster that is out of reach for a while is no error of the application.
+        let passes = shared && error.is_retriable();
+        // While it starts, an error ends the application: whoever has started it is told.
+        let answer = || self.has_begun.get().then(|| self.crew.answer(error));
+        let replace = passes || answer() == Some(StreamThreadExceptionResponse::ReplaceThread);
+        replace && self.is_within_budget(replaced)
     }
 
     /// Whether it may be replaced once more; notes that it is.

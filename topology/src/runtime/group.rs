@@ -1,0 +1,201 @@
+//! Which tasks a worker has where the log is shared by processes: its consumer group says so.
+//!
+//! The partitions of the topics that a task reads have to stay together, which no assignment of
+//! single partitions sees to. So the workers of all processes subscribe to a topic of the
+//! application without records, `<application.id>-tasks`, that has one partition for each task:
+//! whoever has partition n runs the n-th task, and reads and commits as the member that it is.
+
+use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use headwater_log_store::{
+    Consumer, ConsumerConfig, Error as LogError, Log, NewTopic, Rebalance, TopicPartition,
+};
+
+use crate::config::StreamsConfig;
+use crate::error::{Error, Result};
+use crate::types::TaskId;
+
+/// What tells this process from all others that run the application, as Kafka Streams' process id.
+static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
+
+/// The transactional id of a worker. On a log that processes share it is this process's own: Kafka
+/// Streams' `<application.id>-<process id>-<thread>`.
+pub(crate) fn transactional_id(log: &dyn Log, application_id: &str, worker: u32) -> String {
+    match log.is_embedded() {
+        true => format!("{application_id}-{worker}"),
+        false => format!("{application_id}-{:016x}-{worker}", *PROCESS),
+    }
+}
+
+/// The topic whose partitions stand for tasks.
+fn tasks_topic(application_id: &str) -> String {
+    format!("{application_id}-tasks")
+}
+
+/// Creates the topic of the tasks, or gives it the partitions that are missing.
+pub(crate) fn create_tasks_topic(
+    log: &dyn Log,
+    config: &StreamsConfig,
+    tasks: usize,
+) -> Result<()> {
+    let name = tasks_topic(&config.application_id);
+    let failed = || format!("the creation of topic {name}");
+    let partitions = u32::try_from(tasks.max(1)).unwrap_or(u32::MAX);
+    match log.create_topic(&NewTopic::new(&name).partitions(partitions)) {
+        Ok(()) => return Ok(()),
+        Err(LogError::TopicExists { .. }) => {}
+        Err(source) => return Err(Error::log(failed())(source)),
+    }
+    let found = log.describe_topic(&name).map_err(Error::log(failed()))?.partitions;
+    match found < partitions {
+        true => log.create_partitions(&name, partitions).map_err(Error::log(failed())),
+        false => Ok(()),
+    }
+}
+
+/// A worker as a member of its application's group.
+pub(crate) struct TaskGroup {
+    pub(crate) consumer: Box<dyn Consumer>,
+    /// All tasks of the application, in the order of the partitions that stand for them.
+    tasks: Vec<TaskId>,
+}
+
+/// What a rebalance means for a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TaskChange {
+    /// These are to run here.
+    Assigned(Vec<TaskId>),
+    /// These will run elsewhere: the last moment to commit.
+    Revoked(Vec<TaskId>),
+    /// These run elsewhere already, perhaps.
+    Lost(Vec<TaskId>),
+}
+
+impl TaskGroup {
+    /// Joins the group with the next polls.
+    pub(crate) fn join(log: &dyn Log, config: &StreamsConfig, tasks: &[TaskId]) -> Result<Self> {
+        let failed = || "the start of a group member";
+        let mut consumer = log
+            .consumer(&ConsumerConfig {
+                group: Some(config.application_id.clone()),
+                ..ConsumerConfig::default()
+            })
+            .map_err(Error::log(failed()))?;
+        consumer
+            .subscribe(&[&tasks_topic(&config.application_id)], Box::new(()))
+            .map_err(Error::log(failed()))?;
+        Ok(Self { consumer, tasks: tasks.to_vec() })
+    }
+
+    /// Whether the group has taken it in.
+    pub(crate) fn has_joined(&self) -> bool {
+        self.consumer.group_metadata().is_ok_and(|metadata| metadata.generation >= 0)
+    }
+
+    /// Lets the group move tasks. The change is told before it takes place, with the member that
+    /// may still commit.
+    pub(crate) fn poll(
+        &mut self,
+        told: &mut dyn FnMut(&mut dyn Consumer, TaskChange) -> Result<()>,
+    ) -> Result<()> {
+        let Self { consumer, tasks } = self;
+        let mut failure = None;
+        let polled = consumer.poll_with(Duration::ZERO, &mut |member, rebalance| {
+            let moved = tasks_of(tasks, rebalance.partitions());
+            let change = match rebalance {
+                Rebalance::Assigned(_) => TaskChange::Assigned(moved),
+                Rebalance::Revoked(_) => TaskChange::Revoked(moved),
+                Rebalance::Lost(_) => TaskChange::Lost(moved),
+            };
+            if let Err(error) = told(member, change) {
+                failure.get_or_insert(error);
+            }
+            Ok(())
+        });
+        match failure {
+            Some(error) => Err(error),
+            None => polled.map(drop).map_err(Error::log("a poll of the group")),
+        }
+    }
+}
+
+impl fmt::Debug for TaskGroup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskGroup").field("consumer", &self.consumer).finish_non_exhaustive()
+    }
+}
+
+/// The tasks that partitions stand for. More partitions than tasks are left from a larger topology.
+fn tasks_of(tasks: &[TaskId], partitions: &[TopicPartition]) -> Vec<TaskId> {
+    partitions.iter().filter_map(|each| tasks.get(each.partition.index()).copied()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{TaskChange, TaskGroup, create_tasks_topic, transactional_id};
+    use crate::config::StreamsConfig;
+    use crate::types::TaskId;
+    use headwater_log_store::{Log, LogStore};
+
+    fn tasks(count: u32) -> Vec<TaskId> {
+        (0..count).map(|partition| TaskId { subtopology: 0, partition }).collect()
+    }
+
+    #[test]
+    fn two_members_get_the_tasks_between_them_and_the_last_one_all() {
+        let log = LogStore::in_memory().unwrap();
+        let config = StreamsConfig::new("app");
+        create_tasks_topic(&log, &config, 4).unwrap();
+        let join = || TaskGroup::join(&log, &config, &tasks(4)).unwrap();
+        let poll = |group: &mut TaskGroup| {
+            let mut changes = Vec::new();
+            group
+                .poll(&mut |_, change| {
+                    changes.push(change);
+                    Ok(())
+                })
+                .unwrap();
+            changes
+        };
+        let mut first = join();
+        assert!(!first.has_joined());
+        assert_eq!(poll(&mut first), [TaskChange::Assigned(tasks(4))]);
+        assert!(first.has_joined());
+        let mut second = join();
+        assert!(poll(&mut second).is_empty(), "the first has all of them still");
+        let [TaskChange::Revoked(gone)] = &poll(&mut first)[..] else { panic!("no revocation") };
+        assert_eq!(gone.len(), 2);
+        assert_eq!(poll(&mut second), [TaskChange::Assigned(gone.clone())]);
+        drop(first);
+        let [TaskChange::Assigned(rest)] = &poll(&mut second)[..] else { panic!("no assignment") };
+        assert_eq!(rest.len(), 2);
+    }
+
+    #[test]
+    fn the_topic_of_the_tasks_grows_with_the_topology_and_never_shrinks() {
+        let log = LogStore::in_memory().unwrap();
+        let config = StreamsConfig::new("app");
+        for (wanted, partitions) in [(0, 1), (4, 4), (2, 4)] {
+            create_tasks_topic(&log, &config, wanted).unwrap();
+            assert_eq!(log.describe_topic("app-tasks").unwrap().partitions, partitions);
+        }
+        let mut group = TaskGroup::join(&log, &config, &tasks(2)).unwrap();
+        let mut come = Vec::new();
+        group
+            .poll(&mut |_, change| {
+                come.push(change);
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(come, [TaskChange::Assigned(tasks(2))], "the others stand for nothing");
+    }
+
+    #[test]
+    fn an_embedded_log_has_one_process_and_its_workers_keep_their_names() {
+        let log = LogStore::in_memory().unwrap();
+        assert_eq!(transactional_id(&log, "app", 3), "app-3");
+    }
+}
