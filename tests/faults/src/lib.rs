@@ -22,6 +22,8 @@ mod kill_cli;
 mod views;
 mod kill_topology;
 mod restart_persistent;
+mod history_worker;
+mod histories;
 mod power_cut;
 mod write_back;
 mod failed_calls;

@@ -7,6 +7,8 @@ use clap::{Parser, Subcommand};
 use crate::disk::clean_up;
 use crate::failed_calls;
 use crate::failure::{Failure, Result};
+use crate::histories::{self, HistoriesArgs};
+use crate::history_worker::{self, HistoryWorkerArgs};
 use crate::kill;
 use crate::kill_cli;
 use crate::kill_topology::{self, RunnerArgs};
@@ -63,6 +65,11 @@ enum Command {
     /// Fills a store on disk until it is killed; started by the other commands.
     #[command(hide = true)]
     RowFiller(RowFillerArgs),
+    /// Produces, copies and consumes until it is killed; started by the other commands.
+    #[command(hide = true)]
+    HistoryWorker(HistoryWorkerArgs),
+    /// Writes down what killed producers, copiers and consumers did and saw, and checks it.
+    Histories(HistoriesArgs),
     /// Cuts the power of a file system on a loop device.
     PowerCut(PowerCutArgs),
     /// Lets a disk refuse writes that a file system does behind the writer.
@@ -100,6 +107,8 @@ impl Command {
             Self::KillTopology { .. } => "kill-topology",
             Self::RestartPersistent(_) => "restart-persistent",
             Self::RowFiller(_) => "row-filler",
+            Self::HistoryWorker(_) => "history-worker",
+            Self::Histories(_) => "histories",
             Self::PowerCut(_) => "power-cut",
             Self::WriteBack(_) => "write-back",
             Self::FailedCalls { .. } => "failed-calls",
@@ -118,6 +127,7 @@ impl Command {
             Self::Writer(args) => writer::run(args),
             Self::Filler(args) => open_time::fill_until_killed(args),
             Self::Holder(args) => openers::hold(args),
+            Self::HistoryWorker(args) => history_worker::run(args),
             Self::Limited(args) => return Some(limits::run_limited(args)),
             Self::Runner(args) => return Some(kill_topology::run_until_killed(args)),
             Self::RowFiller(args) => return Some(restart_persistent::fill_until_killed(args)),
@@ -132,12 +142,14 @@ impl Command {
             | Self::Filler(_)
             | Self::Limited(_)
             | Self::Holder(_)
+            | Self::HistoryWorker(_)
             | Self::Runner(_)
             | Self::RowFiller(_) => Ok(Tally::default()),
             Self::Kill { kills } => kill::run(kills, seed),
             Self::KillCli { kills } => kill_cli::run(kills, seed),
             Self::KillTopology { kills } => kill_topology::run(kills, seed),
             Self::RestartPersistent(args) => restart_persistent::run(&args, seed),
+            Self::Histories(args) => histories::run(&args, seed),
             Self::PowerCut(args) => power_cut::run(args, seed),
             Self::WriteBack(args) => write_back::run(args, seed),
             Self::FailedCalls { points } => failed_calls::run(points, seed),
