@@ -72,6 +72,7 @@ pub use replay::reset::{InputReset, Reset, ResetPlan};
 pub use runtime::crew::StreamThreadExceptionResponse;
 pub use runtime::formats::Part;
 pub use runtime::read_only::{ReadOnlyKeyValueStore, ReadOnlySessionStore, ReadOnlyWindowStore};
+pub use runtime::restoring::StateRestoreListener;
 pub use runtime::status::{Progress, StreamsState};
 pub use runtime::streams::Streams;
 pub use runtime::threads::ThreadMetadata;

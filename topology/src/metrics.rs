@@ -52,6 +52,8 @@ pub struct MetricsSnapshot {
     pub aborts: u64,
     /// Records read from changelogs to restore stores.
     pub records_restored: u64,
+    /// How many offsets of changelogs lie ahead of the restores that are under way.
+    pub records_to_restore: u64,
     dropped: [u64; DropReason::ALL.len()],
 }
 
@@ -81,6 +83,7 @@ impl MetricsSnapshot {
             commits,
             aborts,
             records_restored,
+            records_to_restore,
             dropped,
         } = other;
         self.records_in += records_in;
@@ -89,6 +92,7 @@ impl MetricsSnapshot {
         self.commits += commits;
         self.aborts += aborts;
         self.records_restored += records_restored;
+        self.records_to_restore += records_to_restore;
         for (mine, theirs) in self.dropped.iter_mut().zip(dropped) {
             *mine += theirs;
         }

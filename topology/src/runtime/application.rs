@@ -15,6 +15,7 @@ use crate::runtime::group::{TaskGroup, create_tasks_topic};
 use crate::runtime::on_disk::OnDisk;
 use crate::runtime::registry::Registration;
 use crate::runtime::resolve::{Resolved, create_internal_topics, resolve};
+use crate::runtime::restoring::Restores;
 use crate::runtime::upgrade::plan;
 use crate::runtime::wipe::{finish_reset, group_offsets};
 use crate::types::TaskId;
@@ -34,6 +35,8 @@ pub(crate) struct Application {
     pub(crate) resolved: Resolved,
     /// All of its tasks, upstream first.
     pub(crate) tasks: Vec<TaskId>,
+    /// Who hears of the restores of its stores.
+    pub(crate) restores: Arc<Restores>,
     held: Mutex<Option<Held>>,
 }
 
@@ -63,6 +66,7 @@ impl Application {
             config,
             resolved,
             tasks,
+            restores: Arc::default(),
             held: Mutex::new(Some(Held { _registration: registration, on_disk })),
         })
     }

@@ -11,6 +11,7 @@ pub(crate) mod on_disk;
 pub(crate) mod stage;
 pub(crate) mod registry;
 pub(crate) mod wipe;
+pub(crate) mod restoring;
 pub(crate) mod formats;
 pub(crate) mod upgrade;
 pub(crate) mod group;

@@ -7,6 +7,7 @@ use headwater_log_store::{ConsumerConfig, Log, TopicPartition};
 
 use crate::error::{Error, RecordPosition, Result};
 use crate::runtime::on_disk::{OnDisk, changelog_of, end_of_changelog, is_covered_by};
+use crate::runtime::restoring::Restores;
 use crate::runtime::task::{Task, TaskStore};
 use crate::store::backing::Covered;
 
@@ -14,12 +15,17 @@ use crate::store::backing::Covered;
 const POLL: Duration = Duration::from_millis(100);
 
 /// Reads each changelog up to the end that it has now. Returns how many records that were.
-pub(crate) fn restore(task: &Task, log: &dyn Log, on_disk: Option<&OnDisk>) -> Result<u64> {
+pub(crate) fn restore(
+    task: &Task,
+    log: &dyn Log,
+    on_disk: Option<&OnDisk>,
+    restores: &Restores,
+) -> Result<u64> {
     let mut restored = 0;
     for store in &task.stores {
         let Some(changelog) = &store.changelog else { continue };
         let changelog = changelog_of(changelog, task.id)?;
-        restored += Restore { store, changelog, log, on_disk }.run()?;
+        restored += Restore { store, changelog, log, on_disk, restores }.run()?;
     }
     Ok(restored)
 }
@@ -30,6 +36,7 @@ struct Restore<'a> {
     changelog: TopicPartition,
     log: &'a dyn Log,
     on_disk: Option<&'a OnDisk>,
+    restores: &'a Restores,
 }
 
 impl Restore<'_> {
@@ -47,10 +54,11 @@ impl Restore<'_> {
                 watermarks.start
             }
         };
+        let (name, range) = (&self.store.name, (start, target.offset));
+        let mut report = self.restores.begin(changelog, name, range);
         if start >= target.offset {
-            return Ok(0);
+            return Ok(report.end());
         }
-        let mut restored = 0;
         let mut consumer =
             self.log.consumer(&ConsumerConfig::default()).map_err(Error::log(failed()))?;
         consumer
@@ -59,8 +67,8 @@ impl Restore<'_> {
             .map_err(Error::log(failed()))?;
         while consumer.position(changelog).map_err(Error::log(failed()))? < target.offset {
             for batch in consumer.poll(POLL).map_err(Error::log(failed()))? {
+                let (mut restored, mut last) = (0, None);
                 for view in batch.iter().filter(|view| view.offset < target.offset) {
-                    restored += 1;
                     let is_full = self.take(&view).map_err(|reason| Error::Restore {
                         store: self.store.name.clone(),
                         position: RecordPosition {
@@ -72,11 +80,15 @@ impl Restore<'_> {
                     if is_full {
                         self.write(Covered { offset: view.offset.next(), ..target })?;
                     }
+                    (restored, last) = (restored + 1, Some(view.offset));
+                }
+                if let Some(last) = last {
+                    report.batch(last, target.offset, restored);
                 }
             }
         }
         self.write(target)?;
-        Ok(restored)
+        Ok(report.end())
     }
 
     fn take(

@@ -14,6 +14,7 @@ use crate::graph::plan::Topology;
 use crate::metrics::MetricsSnapshot;
 use crate::runtime::application::Application;
 use crate::runtime::crew::{Crew, StreamThreadExceptionResponse, UncaughtHandler};
+use crate::runtime::restoring::{Restores, StateRestoreListener};
 use crate::runtime::status::{Progress, Shared, StreamsState};
 use crate::runtime::worker;
 
@@ -56,6 +57,7 @@ pub struct Streams {
     log: Arc<dyn Log>,
     pub(crate) shared: Arc<Shared>,
     uncaught: Mutex<Option<Arc<UncaughtHandler>>>,
+    restores: Arc<Restores>,
     pub(crate) running: Mutex<Option<Running>>,
 }
 
@@ -75,6 +77,7 @@ impl Streams {
             log,
             shared: Arc::new(Shared::new()),
             uncaught: Mutex::new(None),
+            restores: Arc::default(),
             running: Mutex::new(None),
         }
     }
@@ -115,6 +118,13 @@ impl Streams {
         *self.uncaught.lock() = Some(Arc::new(handler));
     }
 
+    /// Says who hears how far the restores of stores have come, each time that a store of a task is
+    /// read from its changelog: at the start, and when a task moves to another thread. To be set
+    /// before the start.
+    pub fn set_global_state_restore_listener(&self, listener: impl StateRestoreListener) {
+        self.restores.set_listener(Arc::new(listener));
+    }
+
     /// Starts the application, and returns when its stores are restored.
     ///
     /// # Errors
@@ -150,7 +160,8 @@ impl Streams {
 
     fn open(&self) -> Result<Arc<Crew>> {
         let graph = &self.topology.graph;
-        let application = Application::open(graph, self.config.clone(), &self.log)?;
+        let mut application = Application::open(graph, self.config.clone(), &self.log)?;
+        application.restores = Arc::clone(&self.restores);
         let uncaught = self.uncaught.lock().clone();
         Ok(Arc::new(Crew::new(application, Arc::clone(&self.shared), uncaught)?))
     }
@@ -176,7 +187,9 @@ impl Streams {
     /// What it has done since it started, as of the last commit or pause.
     #[must_use]
     pub fn metrics(&self) -> MetricsSnapshot {
-        self.shared.metrics()
+        let mut metrics = self.shared.metrics();
+        metrics.records_to_restore = self.restores.remaining();
+        metrics
     }
 
     /// The error that has stopped it, if one has.

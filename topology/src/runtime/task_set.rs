@@ -145,7 +145,7 @@ impl TaskSet {
                 }
             }
             self.context.metrics.records_restored +=
-                restore(&task, self.log.as_ref(), self.on_disk.as_ref())?;
+                restore(&task, self.log.as_ref(), self.on_disk.as_ref(), &application.restores)?;
             if application.graph.kafka_compat {
                 task.forget_stream_times();
             }
