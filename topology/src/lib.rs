@@ -61,7 +61,7 @@ pub use error_handler::{
 };
 pub use graph::node::StoreType;
 pub use graph::plan::Topology;
-pub use metrics::{DropReason, MetricsSnapshot};
+pub use metrics::{DropReason, Latency, MetricsSnapshot};
 pub use operators::dropped::DroppedRecord;
 pub use partitioner::StreamPartitioner;
 pub use processing::context::{Processor, ProcessorContext};

@@ -24,11 +24,14 @@ pub(crate) mod task_set;
 pub(crate) mod disk_commit;
 pub(crate) mod commit;
 pub(crate) mod recovery;
+pub(crate) mod measures;
 pub(crate) mod punctuate;
 pub(crate) mod replaying;
 pub(crate) mod members;
 pub(crate) mod status;
 pub(crate) mod crew;
+#[cfg(feature = "metrics")]
+pub(crate) mod exported;
 pub(crate) mod turns;
 pub(crate) mod worker;
 pub(crate) mod query;

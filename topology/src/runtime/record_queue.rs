@@ -101,6 +101,11 @@ impl RecordQueue {
         self.idle_until_ms
     }
 
+    /// The largest event time that was processed.
+    pub(crate) fn partition_time(&self) -> Option<Timestamp> {
+        self.partition_time
+    }
+
     /// The next offset to process.
     pub(crate) fn position(&self) -> Offset {
         self.position

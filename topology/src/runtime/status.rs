@@ -182,7 +182,8 @@ impl Shared {
     /// A worker has ended, or begins again: what it counted stays counted.
     pub(crate) fn retire(&self, worker: WorkerId) {
         let mut status = self.status.lock();
-        if let Some((progress, metrics)) = status.workers.remove(&worker) {
+        if let Some((progress, mut metrics)) = status.workers.remove(&worker) {
+            metrics.forget_lag();
             status.past.add(&metrics);
             status.left_caught_up &= progress.caught_up;
         }
@@ -193,6 +194,13 @@ impl Shared {
         let mut sum = status.past.clone();
         status.workers.values().for_each(|(_, metrics)| sum.add(metrics));
         sum
+    }
+
+    /// The same by worker, of those that run.
+    pub(crate) fn metrics_by_worker(&self) -> Vec<(WorkerId, MetricsSnapshot)> {
+        let status = self.status.lock();
+        let workers = status.workers.iter();
+        workers.map(|(worker, (_, metrics))| (*worker, metrics.clone())).collect()
     }
 
     pub(crate) fn progress(&self) -> Progress {

@@ -1,8 +1,10 @@
 //! The threads of a running application: more of them, fewer, or a rest.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::error::Result;
+use crate::metrics::MetricsSnapshot;
 use crate::runtime::crew::{Command, Crew};
 use crate::runtime::status::StreamsState;
 use crate::runtime::streams::Streams;
@@ -85,6 +87,18 @@ impl Streams {
                 tasks: crew.members.tasks_of(worker),
             })
             .collect()
+    }
+
+    /// What each thread that runs has done since it started, and where it stands, by the thread's
+    /// name: see [`metrics`](Self::metrics) for all of them together.
+    #[must_use]
+    pub fn metrics_for_local_threads(&self) -> BTreeMap<String, MetricsSnapshot> {
+        let running = self.running.lock();
+        let Some(crew) = running.as_ref().map(|running| &running.crew) else {
+            return BTreeMap::new();
+        };
+        let workers = crew.shared.metrics_by_worker().into_iter();
+        workers.map(|(worker, metrics)| (crew.thread_name(worker), metrics)).collect()
     }
 
     /// Stops the processing until [`resume`](Self::resume): what was processed is committed, and

@@ -7,6 +7,8 @@ use std::time::Duration;
 use crate::error::Result;
 use crate::runtime::assignment::WorkerId;
 use crate::runtime::crew::{Command, Crew};
+#[cfg(feature = "metrics")]
+use crate::runtime::exported::Exported;
 use crate::runtime::group::TaskChange;
 use crate::runtime::status::Progress;
 use crate::runtime::task_set::TaskSet;
@@ -24,6 +26,8 @@ pub(crate) struct Turns {
     idle: bool,
     /// The generation of the members that was looked at last.
     seen: u64,
+    #[cfg(feature = "metrics")]
+    exported: Exported,
 }
 
 impl Turns {
@@ -32,7 +36,16 @@ impl Turns {
         let tasks = TaskSet::open(&crew.application, id)?;
         crew.set_waker(id, tasks.consumer.waker());
         let crew = Arc::clone(crew);
-        let mut turns = Self { id, crew, tasks, waiting: Vec::new(), idle: false, seen: 0 };
+        let mut turns = Self {
+            #[cfg(feature = "metrics")]
+            exported: Exported::new(&tasks.config.application_id, &crew.thread_name(id)),
+            id,
+            crew,
+            tasks,
+            waiting: Vec::new(),
+            idle: false,
+            seen: 0,
+        };
         turns.publish(false);
         turns.follow_members()?;
         // Who has no tasks to take has nothing else to say.
@@ -42,7 +55,7 @@ impl Turns {
 
     /// Commits what was processed, after the last turn.
     pub(crate) fn end(mut self) -> Result<()> {
-        self.tasks.commit()?;
+        self.tasks.commit_measured()?;
         self.publish(self.tasks.known_lag()? == 0);
         Ok(())
     }
@@ -62,7 +75,7 @@ impl Turns {
         let timeout = if self.idle && !asked { self.wait_at_most() } else { Duration::ZERO };
         let aborts = self.tasks.context.metrics.aborts;
         let polled = self.tasks.poll(timeout)?;
-        let processed = self.tasks.process(RECORDS_PER_SLICE)?;
+        let processed = self.tasks.process_measured(RECORDS_PER_SLICE)?;
         let punctuated = self.tasks.punctuate()?;
         let moved = self.tasks.advance_replay()?;
         let embedded = self.tasks.log.is_embedded();
@@ -73,7 +86,7 @@ impl Turns {
             || self.tasks.is_commit_due()
             || (drained && embedded && self.tasks.is_changed())
         {
-            self.tasks.commit()?;
+            self.tasks.commit_measured()?;
             self.publish(false);
         }
         self.idle = drained;
@@ -154,7 +167,7 @@ impl Turns {
             return Ok(());
         }
         // What was taken back instead of committed is done again by whoever has the task then.
-        self.tasks.commit()?;
+        self.tasks.commit_measured()?;
         if !changes.give_up.is_empty() {
             self.tasks.give_up(&changes.give_up)?;
             members.gave_up(&changes.give_up);
@@ -178,7 +191,7 @@ impl Turns {
     /// A turn of a worker that is paused: it commits, and waits for what it is asked.
     fn rest(&mut self, inbox: &Receiver<Command>) -> Result<bool> {
         if self.tasks.is_changed() {
-            self.tasks.commit()?;
+            self.tasks.commit_measured()?;
             self.publish(false);
         }
         match inbox.recv_timeout(self.tasks.config.poll) {
@@ -219,13 +232,19 @@ impl Turns {
     }
 
     fn publish(&self, caught_up: bool) {
-        let metrics = self.tasks.context.metrics.clone();
+        let mut metrics = self.tasks.context.metrics.clone();
         let progress = Progress {
             records_processed: metrics.records_in,
             lag: self.tasks.known_lag().unwrap_or_default(),
             replay: self.tasks.replay_stage(),
             caught_up,
         };
+        (metrics.records_lag, metrics.time_lag) = (progress.lag, Duration::ZERO);
+        if progress.lag > 0 {
+            metrics.time_lag = self.tasks.time_lag();
+        }
+        #[cfg(feature = "metrics")]
+        self.exported.tell(&metrics);
         self.crew.shared.publish(self.id, progress, metrics);
     }
 }
