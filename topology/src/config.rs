@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use headwater_log_store::{AutoOffsetReset, Clock, SystemClock, TopicName};
 
+use crate::backing::StateDirectory;
 use crate::error::{Error, Result};
 use crate::error_handler::{ErrorHandler, Handlers};
+use crate::types::StoreType;
 
 /// What a record's effects are worth across failures (`processing.guarantee`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,13 +34,14 @@ pub enum ProcessingGuarantee {
 pub struct TopologyConfig {
     pub(crate) kafka_compat: bool,
     pub(crate) caching_enabled: bool,
+    pub(crate) store_type: StoreType,
 }
 
 impl TopologyConfig {
     /// The defaults.
     #[must_use]
     pub const fn new() -> Self {
-        Self { kafka_compat: false, caching_enabled: false }
+        Self { kafka_compat: false, caching_enabled: false, store_type: StoreType::InMemory }
     }
 
     /// Whether results are those of Kafka Streams also where Headwater knows better. Default = no.
@@ -63,6 +66,16 @@ impl TopologyConfig {
     #[must_use]
     pub const fn caching_enabled(mut self, caching_enabled: bool) -> Self {
         self.caching_enabled = caching_enabled;
+        self
+    }
+
+    /// `dsl.store.suppliers.class`: where the rows of the operations' stores are that do not say
+    /// otherwise: see [`Materialized::with_store_type`](crate::Materialized::with_store_type).
+    /// Default = in memory, unlike in Kafka Streams. What has no changelog stays in memory, and so
+    /// do the buffers of joins and of `suppress`.
+    #[must_use]
+    pub const fn store_type(mut self, store_type: StoreType) -> Self {
+        self.store_type = store_type;
         self
     }
 }
@@ -97,6 +110,9 @@ pub struct StreamsConfig {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) num_stream_threads: usize,
     pub(crate) state_dir: Option<PathBuf>,
+    pub(crate) persistent_store_memory_bytes: usize,
+    /// Where stores on disk are instead of a folder.
+    pub(crate) state_directory: Option<Arc<dyn StateDirectory>>,
     pub(crate) max_timestamp_ahead: Option<Duration>,
     pub(crate) restarts_max: usize,
     pub(crate) restart_window: Duration,
@@ -129,6 +145,8 @@ impl StreamsConfig {
             clock: Arc::new(SystemClock::new()),
             num_stream_threads: 1,
             state_dir: None,
+            persistent_store_memory_bytes: 32 << 20,
+            state_directory: None,
             max_timestamp_ahead: None,
             restarts_max: 10,
             restart_window: Duration::from_secs(600),
@@ -263,6 +281,15 @@ impl StreamsConfig {
     #[must_use]
     pub fn state_dir(mut self, path: impl Into<PathBuf>) -> Self {
         self.state_dir = Some(path.into());
+        self
+    }
+
+    /// How many bytes of its rows each store on disk keeps in memory as well, in each task, counted
+    /// as they are on disk; rows changed since the last commit come on top. Default = 32 MiB; in
+    /// Kafka Streams that is a matter of `rocksdb.config.setter`.
+    #[must_use]
+    pub fn persistent_store_memory_bytes(mut self, bytes: usize) -> Self {
+        self.persistent_store_memory_bytes = bytes;
         self
     }
 

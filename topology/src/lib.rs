@@ -13,6 +13,7 @@ mod time;
 mod window;
 mod metrics;
 mod error_handler;
+mod backing;
 mod config;
 mod config_keys;
 mod punctuation;
@@ -59,7 +60,6 @@ pub use error::{BoxError, BuildError, Error, RecordPosition, Result};
 pub use error_handler::{
     ErrorHandler, ErrorResponse, FailedOutput, FailedRecord, FailureKind, RETRIES_MAX,
 };
-pub use graph::node::StoreType;
 pub use graph::plan::Topology;
 pub use metrics::{DropReason, Latency, MetricsSnapshot};
 pub use operators::dropped::DroppedRecord;
@@ -94,7 +94,7 @@ pub use testing::driver::TopologyTestDriver;
 pub use testing::output::TestOutputTopic;
 pub use testing::topics::{TestInputTopic, TestRecord};
 pub use time::TimestampExtractor;
-pub use types::TaskId;
+pub use types::{StoreType, TaskId};
 pub use window::emit_strategy::EmitStrategy;
 pub use window::join_windows::JoinWindows;
 pub use window::session_windows::SessionWindows;

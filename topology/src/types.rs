@@ -1,4 +1,4 @@
-//! The ids of nodes, sub-topologies and tasks.
+//! The ids of nodes, sub-topologies and tasks, and where stores are.
 
 use std::fmt;
 
@@ -47,5 +47,25 @@ pub struct TaskId {
 impl fmt::Display for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}_{}", self.subtopology, self.partition)
+    }
+}
+
+/// Where the rows of a store are; Kafka Streams' `BuiltInDslStoreSuppliers`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StoreType {
+    /// In memory, all of them. A start restores them from the changelog.
+    #[default]
+    InMemory,
+    /// On disk, in the folder `state.dir`, and those in use in memory as well. They are written
+    /// after each commit of the log, with a note of how far in the changelog they are: a start
+    /// replays only what lies behind that.
+    #[cfg(feature = "persistent")]
+    Persistent,
+}
+
+impl StoreType {
+    pub(crate) fn is_persistent(self) -> bool {
+        self != Self::InMemory
     }
 }

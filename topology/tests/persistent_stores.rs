@@ -13,7 +13,7 @@ use std::sync::Arc;
 use headwater_log_store::{Log, LogStore, NewTopic, ProducerConfig, ProducerRecord};
 use headwater_topology::{
     BuildError, Error, Materialized, Reset, StoreType, Streams, StreamsBuilder, StreamsConfig,
-    TimeWindows, Topology, TopologyTestDriver,
+    Topology, TopologyTestDriver,
 };
 use tempfile::TempDir;
 
@@ -147,7 +147,7 @@ fn a_reset_makes_the_rows_anew() {
 }
 
 #[test]
-fn a_store_on_disk_needs_a_folder_and_a_changelog_and_rows_by_key() {
+fn a_store_on_disk_needs_a_folder_and_a_changelog() {
     let streams = Streams::new(&counting(), StreamsConfig::new("app"), log());
     let error = streams.start().unwrap_err().to_string();
     assert!(error.contains("state.dir") && error.contains("counts"), "{error}");
@@ -159,12 +159,6 @@ fn a_store_on_disk_needs_a_folder_and_a_changelog_and_rows_by_key() {
     };
     let error = build(persistent("counts").without_logging());
     assert!(matches!(&error, BuildError::NotPersistent { store, .. } if store == "counts"));
-    let builder = StreamsBuilder::new();
-    let grouped = builder.stream::<String, i64>("in").group_by_key();
-    let windows = TimeWindows::of_size_with_no_grace(std::time::Duration::from_secs(1));
-    grouped.windowed_by(windows).count(persistent("windows"));
-    let error = builder.build().unwrap_err().to_string();
-    assert!(error.contains("store windows cannot be on disk"), "{error}");
     // A file is in the place of the folder.
     let dir = TempDir::new().unwrap();
     std::fs::write(dir.path().join("app"), "a file").unwrap();

@@ -30,7 +30,7 @@ pub(crate) struct RunnerArgs {
     /// `num.stream.threads`.
     #[arg(long)]
     threads: usize,
-    /// Whether key-value stores are on disk.
+    /// Whether stores are on disk.
     #[arg(long)]
     persistent: bool,
     /// Whether each commit is synced.
@@ -60,7 +60,9 @@ impl RunnerArgs {
         let config = StreamsConfig::new("views")
             .num_stream_threads(self.threads)
             .commit_interval(Duration::from_millis(20))
-            .state_dir(self.dir.join("state"));
+            .state_dir(self.dir.join("state"))
+            // So that rows are read from the disk.
+            .persistent_store_memory_bytes(4_096);
         Ok(Streams::new(&views::topology(store_type)?, config, Arc::clone(log)))
     }
 }

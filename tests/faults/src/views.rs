@@ -7,30 +7,33 @@ use headwater_log_store::{
     AutoOffsetReset, ConsumerConfig, Log, NewTopic, PartitionId, TopicName, TopicPartition,
 };
 use headwater_topology::{
-    Materialized, StoreType, StreamsBuilder, Suppressed, TimeWindows, Topology,
+    Materialized, SessionWindows, StoreType, StreamsBuilder, Suppressed, TimeWindows, Topology,
+    TopologyConfig,
 };
 
 use crate::failure::{Context as _, Promise as _, Result, violation};
 
 pub(crate) const IN: &str = "in";
-const OUTPUTS: [&str; 4] = ["counts", "sums", "least", "finals"];
+const OUTPUTS: [&str; 5] = ["counts", "sums", "least", "finals", "sessions"];
 const PARTITIONS: u32 = 3;
 const WINDOW_MS: i64 = 50;
+const GAP_MS: i64 = 6;
+/// For so long sessions are kept: longer than a record is ever late, so that none is missed.
+const SESSIONS_KEPT: Duration = Duration::from_secs(1);
 
 fn group(value: i64) -> String {
     format!("g{}", value % 7)
 }
 
-/// Counts, sums behind a repartition topic, the least value, and final counts of windows.
+/// Counts, sums behind a repartition topic, the least value, final counts of windows, and sessions.
 pub(crate) fn topology(store_type: StoreType) -> Result<Topology> {
-    let rows = |name: &str| Materialized::<String, i64>::named(name).with_store_type(store_type);
-    let builder = StreamsBuilder::new();
+    let builder = StreamsBuilder::with_config(TopologyConfig::new().store_type(store_type));
     let input = builder.stream::<String, i64>(IN);
     let by_key = input.group_by_key();
-    by_key.count(rows("counts")).to_stream().to("counts");
-    by_key.reduce(|least: i64, value| least.min(value), rows("least")).to_stream().to("least");
+    by_key.count("counts").to_stream().to("counts");
+    by_key.reduce(|least: i64, value| least.min(value), "least").to_stream().to("least");
     let groups = input.select_key(|_, value| group(*value)).group_by_key();
-    let sums = groups.aggregate(|| 0_i64, |_, value, sum: i64| sum + value, rows("sums"));
+    let sums = groups.aggregate(|| 0_i64, |_, value, sum: i64| sum + value, "sums");
     sums.to_stream().to("sums");
     let windows = TimeWindows::of_size_with_no_grace(Duration::from_millis(50));
     by_key
@@ -43,6 +46,10 @@ pub(crate) fn topology(store_type: StoreType) -> Result<Topology> {
         .to_stream()
         .map(|key, count| (key.to_string(), count))
         .to("finals");
+    let gap = SessionWindows::of_inactivity_gap_with_no_grace(Duration::from_millis(6));
+    let kept = Materialized::named("sessions").with_retention(SESSIONS_KEPT);
+    let sessions = by_key.windowed_by(gap).count(kept).to_stream();
+    sessions.map(|key, count| (key.to_string(), count.unwrap_or(-1))).to("sessions");
     builder.build().to("build a topology")
 }
 
@@ -143,6 +150,7 @@ pub(crate) fn check(log: &dyn Log) -> Result<(Rows, Rows, u64)> {
     });
     compare("sums", &added.collect(), &groups)?;
     compare("finals", &values(&read(log, "finals")?), &finals(&input))?;
+    compare("sessions", &values(&read(log, "sessions")?), &sessions(&input))?;
     let last = |all: &Values| {
         all.iter().filter_map(|(key, all)| Some((key.clone(), *all.last()?))).collect()
     };
@@ -168,6 +176,39 @@ fn finals(input: &[Line]) -> Values {
         (format!("{key}@{start}/{}", start + WINDOW_MS), vec![count])
     });
     named.collect()
+}
+
+/// The counts of each session; -1 is that it has become part of another one.
+fn sessions(input: &[Line]) -> Values {
+    let mut stream_time: BTreeMap<u32, i64> = BTreeMap::new();
+    let mut sessions: BTreeMap<&str, Vec<(i64, i64, i64)>> = BTreeMap::new();
+    let mut counts = Values::new();
+    for Line { partition, key, time_ms, .. } in input {
+        let time = stream_time.entry(*partition).or_insert(*time_ms);
+        *time = *time_ms.max(time);
+        let sessions = sessions.entry(key).or_default();
+        let is_near = |(start, end, _): &(i64, i64, i64)| {
+            *end >= time_ms - GAP_MS && *start <= time_ms + GAP_MS
+        };
+        let near: Vec<_> = sessions.iter().copied().filter(is_near).collect();
+        let start = near.iter().map(|(start, _, _)| *start).min().unwrap_or(*time_ms).min(*time_ms);
+        let end = near.iter().map(|(_, end, _)| *end).max().unwrap_or(*time_ms).max(*time_ms);
+        if end < *time - GAP_MS {
+            continue;
+        }
+        // What is long gone is not looked at again.
+        sessions.retain(|session| !is_near(session) && session.1 > *time - 1_000);
+        let count = near.iter().map(|(_, _, count)| count).sum::<i64>() + 1;
+        sessions.push((start, end, count));
+        let mut update = |start: i64, end: i64, count| {
+            counts.entry(format!("{key}@{start}/{end}")).or_default().push(count);
+        };
+        if start != end {
+            near.iter().for_each(|(start, end, _)| update(*start, *end, -1));
+        }
+        update(start, end, count);
+    }
+    counts
 }
 
 fn compare(what: &str, found: &Values, expected: &Values) -> Result {

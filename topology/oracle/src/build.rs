@@ -12,7 +12,14 @@ use crate::{grouped, joins, processors, streams, tables};
 /// # Errors
 /// `Operator` for what is not well formed, `Build` for what cannot be.
 pub fn build(case: &Case, kafka_compat: bool) -> Result<Topology, OracleError> {
-    let config = TopologyConfig::new().kafka_compat(kafka_compat);
+    build_with(case, TopologyConfig::new().kafka_compat(kafka_compat))
+}
+
+/// The topology of a case, with other choices than the default.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_with(case: &Case, config: TopologyConfig) -> Result<Topology, OracleError> {
     let builder = StreamsBuilder::with_config(config.caching_enabled(case.settings.cache));
     let mut results = Results::new();
     for op in &case.operators {

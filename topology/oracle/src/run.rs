@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use headwater_topology::{Headers, StreamsConfig, TestOutputTopic, TestRecord, TopologyTestDriver};
+use headwater_topology::{
+    Headers, StreamsConfig, TestOutputTopic, TestRecord, TopologyConfig, TopologyTestDriver,
+};
 
-use crate::build::build;
+use crate::build::build_with;
 use crate::case::{Case, Expected, Input, Key, Outcome};
 use crate::error::OracleError;
 use crate::functions::Text;
@@ -15,9 +17,21 @@ use crate::functions::Text;
 /// # Errors
 /// What keeps the topology from being built or started; what stops it later is in the outcome.
 pub fn run(case: &Case, kafka_compat: bool) -> Result<Outcome, OracleError> {
-    let topology = build(case, kafka_compat)?;
+    let topology = TopologyConfig::new().kafka_compat(kafka_compat);
+    run_with(case, topology, StreamsConfig::new("test"))
+}
+
+/// As [`run`], with other choices than the default.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(
+    case: &Case,
+    topology: TopologyConfig,
+    mut config: StreamsConfig,
+) -> Result<Outcome, OracleError> {
+    let topology = build_with(case, topology)?;
     let mut outcome = Outcome { describe: topology.describe(), ..Outcome::default() };
-    let mut config = StreamsConfig::new("test");
     if let Some(interval) = case.settings.emit_interval_ms {
         config = config.emit_interval(Duration::from_millis(interval));
     }

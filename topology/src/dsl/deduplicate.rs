@@ -7,11 +7,12 @@ use std::time::Duration;
 use crate::dsl::handles::KStream;
 use crate::dsl::options::KeyValueSerdes;
 use crate::dsl::repartition::repartition;
-use crate::graph::node::{StoreDefinition, StoreKind, StoreType};
+use crate::graph::node::{StoreDefinition, StoreKind};
 use crate::operators::deduplicate::{self, SeenStore};
 use crate::processor::StoreHandle;
 use crate::serdes::DefaultSerde;
-use crate::store::window_store::WindowStoreOptions;
+use crate::store::window_options::WindowStoreOptions;
+use crate::types::StoreType;
 use crate::window::windowed::millis;
 
 impl<K, V> KStream<K, V>
@@ -76,7 +77,7 @@ where
             kind: StoreKind::Window { retention_ms, size_ms: None },
             logged: true,
             cached: Some(false),
-            store_type: StoreType::InMemory,
+            store_type: Some(StoreType::InMemory),
             configs: std::collections::BTreeMap::new(),
             factory: Arc::new(build),
         };

@@ -8,7 +8,7 @@ use crate::dsl::scope::Scope;
 use crate::dsl::table_joined::TableJoined;
 use crate::dsl::table_node::{Above, TableNode};
 use crate::error::BuildError;
-use crate::graph::node::{NodeKind, StoreDefinition, StoreKind, StoreType};
+use crate::graph::node::{NodeKind, StoreDefinition, StoreKind};
 use crate::operators::foreign_key::foreign_change;
 use crate::operators::foreign_key::messages::{
     Registration, RegistrationSerde, Response, ResponseSerde,
@@ -24,7 +24,7 @@ use crate::processor::StoreHandle;
 use crate::serdes::{OptionSerde, SerdeRef, pair_format};
 use crate::store::bytes_store::BytesStore;
 use crate::time::TimestampExtractor;
-use crate::types::{NodeId, TopicRef};
+use crate::types::{NodeId, StoreType, TopicRef};
 
 /// How many names Kafka Streams generates for a join by foreign key, the last one for its store:
 /// where the join is materialized under a name, it is free again.
@@ -272,7 +272,7 @@ impl Parts<'_> {
                 kind: StoreKind::KeyValue,
                 logged: true,
                 cached: Some(false),
-                store_type: StoreType::InMemory,
+                store_type: Some(StoreType::InMemory),
                 configs: Default::default(),
                 factory: Arc::new(|| StoreHandle::new(BytesStore::default())),
             },

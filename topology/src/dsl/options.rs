@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use headwater_log_store::AutoOffsetReset;
 
-use crate::graph::node::StoreType;
 use crate::partitioner::{PartitionerRef, StreamPartitioner};
 use crate::serdes::{DefaultSerde, SerdeRef};
 use crate::time::TimestampExtractor;
+use crate::types::StoreType;
 
 /// The serdes of a key and a value: by default those of the types.
 pub(crate) struct KeyValueSerdes<K, V> {
@@ -248,7 +248,7 @@ pub struct Materialized<K, V> {
     pub(crate) value_serde: SerdeRef<V>,
     pub(crate) logged: bool,
     pub(crate) cached: Option<bool>,
-    pub(crate) store_type: StoreType,
+    pub(crate) store_type: Option<StoreType>,
     pub(crate) configs: BTreeMap<String, String>,
     pub(crate) retention_ms: Option<i64>,
 }
@@ -284,7 +284,7 @@ impl<K, V> Materialized<K, V> {
             value_serde,
             logged: true,
             cached: None,
-            store_type: StoreType::default(),
+            store_type: None,
             configs: BTreeMap::new(),
             retention_ms: None,
         }
@@ -334,11 +334,11 @@ impl<K, V> Materialized<K, V> {
         self
     }
 
-    /// With the rows in memory, or on disk: see [`StoreType`]. Default = in memory. Only rows by key
-    /// can be on disk: windows, sessions and versions of rows cannot.
+    /// With the rows in memory, or on disk: see [`StoreType`]. Default = as
+    /// [`TopologyConfig`](crate::TopologyConfig) says: in memory.
     #[must_use]
     pub fn with_store_type(mut self, store_type: StoreType) -> Self {
-        self.store_type = store_type;
+        self.store_type = Some(store_type);
         self
     }
 

@@ -18,7 +18,7 @@ pub(crate) struct Scope(Rc<RefCell<GraphBuilder>>);
 
 impl Scope {
     pub(crate) fn new(config: TopologyConfig) -> Self {
-        let graph = GraphBuilder::new(config.kafka_compat, config.caching_enabled);
+        let graph = GraphBuilder::new(config);
         Self(Rc::new(RefCell::new(graph)))
     }
 

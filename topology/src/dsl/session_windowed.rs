@@ -19,7 +19,7 @@ use crate::processor::StoreHandle;
 use crate::serdes::SerdeRef;
 use crate::store::keyed_windows::KeyedWindowStore;
 use crate::store::slots::Session;
-use crate::store::window_store::WindowStoreOptions;
+use crate::store::window_options::WindowStoreOptions;
 use crate::window::emit_strategy::EmitStrategy;
 use crate::window::windowed::{SessionWindow, SessionWindowedSerde, Windowed};
 

@@ -11,7 +11,7 @@ use crate::dsl::options::{KeyValueSerdes, Materialized};
 use crate::dsl::repartition::repartition;
 use crate::dsl::table_node::TableNode;
 use crate::error::BuildError;
-use crate::graph::node::{NodeFactory, NodeKind, StoreDefinition, StoreKind, StoreType};
+use crate::graph::node::{NodeFactory, NodeKind, StoreDefinition, StoreKind};
 use crate::operators::join_with_grace::{self, GraceOptions};
 use crate::operators::stream_table_join::{self, Lookup, StreamTableJoinOptions};
 use crate::operators::table_source;
@@ -20,7 +20,7 @@ use crate::operators::value_getter::View;
 use crate::processor::StoreHandle;
 use crate::serdes::{DefaultSerde, SerdeRef};
 use crate::store::join_buffer::JoinBuffer;
-use crate::types::NodeId;
+use crate::types::{NodeId, StoreType};
 
 impl<K, V> KStream<K, V>
 where
@@ -223,7 +223,7 @@ where
             kind: StoreKind::KeyValue,
             logged: true,
             cached: Some(false),
-            store_type: StoreType::InMemory,
+            store_type: Some(StoreType::InMemory),
             configs: BTreeMap::new(),
             factory: Arc::new(build),
         };

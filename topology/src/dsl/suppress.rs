@@ -7,13 +7,14 @@ use crate::dsl::handles::KTable;
 use crate::dsl::suppressed::{SuppressKey, Suppressed};
 use crate::dsl::table_node::{Above, TableNode};
 use crate::error::BuildError;
-use crate::graph::node::{NodeKind, StoreDefinition, StoreKind, StoreType};
+use crate::graph::node::{NodeKind, StoreDefinition, StoreKind};
 use crate::operators::suppress::{self, SuppressOptions};
 use crate::operators::table_state::TableState;
 use crate::operators::value_getter::View;
 use crate::processor::StoreHandle;
 use crate::serdes::{DefaultSerde, SerdeRef};
 use crate::store::suppress_buffer::SuppressBuffer;
+use crate::types::StoreType;
 
 /// A table some of whose updates are held back.
 struct HeldBack<K, V> {
@@ -152,7 +153,7 @@ where
                 kind: StoreKind::KeyValue,
                 logged: buffer.logged,
                 cached: Some(false),
-                store_type: StoreType::InMemory,
+                store_type: Some(StoreType::InMemory),
                 configs: buffer.configs,
                 factory: Arc::new(build),
             },

@@ -8,15 +8,15 @@ use crate::dsl::options::KeyValueSerdes;
 use crate::dsl::scope::Scope;
 use crate::dsl::stream_joined::StreamJoined;
 use crate::error::BuildError;
-use crate::graph::node::{NodeKind, StoreDefinition, StoreKind, StoreType};
+use crate::graph::node::{NodeKind, StoreDefinition, StoreKind};
 use crate::operators::merge;
 use crate::operators::stream_join::{self, JoinOptions, LeftSide, RightSide};
 use crate::processor::StoreHandle;
 use crate::store::keyed_windows::KeyedWindowStore;
 use crate::store::outer_store::OuterStore;
 use crate::store::slots::JoinSlot;
-use crate::store::window_store::WindowStoreOptions;
-use crate::types::NodeId;
+use crate::store::window_options::WindowStoreOptions;
+use crate::types::{NodeId, StoreType};
 use crate::window::join_windows::JoinWindows;
 
 /// Which sides of a join have results without a match.
@@ -372,7 +372,7 @@ where
         let (logged, configs) = (self.logged, self.configs.clone());
         let factory_name = name.clone();
         let factory = Arc::new(move || build(factory_name.clone()));
-        let (cached, store_type) = (Some(false), StoreType::InMemory);
+        let (cached, store_type) = (Some(false), Some(StoreType::InMemory));
         StoreDefinition { name, kind, logged, cached, store_type, configs, factory }
     }
 }

@@ -5,7 +5,7 @@ use crate::dsl::scope::Scope;
 use crate::error::BuildError;
 use crate::graph::plan::Closing;
 use crate::operators::window_aggregate::AlignedWindows;
-use crate::store::window_store::{Emission, WindowStoreOptions};
+use crate::store::window_options::{Emission, WindowStoreOptions};
 use crate::window::emit_strategy::EmitStrategy;
 use crate::window::session_windows::SessionWindows;
 

@@ -20,7 +20,8 @@ use crate::processor::StoreHandle;
 use crate::serdes::SerdeRef;
 use crate::store::keyed_windows::KeyedWindowStore;
 use crate::store::slots::WindowStart;
-use crate::store::window_store::{WindowStore, WindowStoreOptions};
+use crate::store::window_options::WindowStoreOptions;
+use crate::store::window_store::WindowStore;
 use crate::window::emit_strategy::EmitStrategy;
 use crate::window::windowed::{TimeWindowedSerde, Windowed};
 

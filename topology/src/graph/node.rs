@@ -7,7 +7,7 @@ use std::sync::Arc;
 use headwater_log_store::AutoOffsetReset;
 
 use crate::processor::{AnyReceiver, Source, StoreHandle, TaskParts};
-use crate::types::{NodeId, TopicRef};
+use crate::types::{NodeId, StoreType, TopicRef};
 
 /// Builds the source of a queue.
 pub(crate) type SourceFactory = Arc<dyn Fn(&mut TaskParts) -> Box<dyn Source> + Send + Sync>;
@@ -62,26 +62,6 @@ pub(crate) struct Node {
     pub(crate) children: Vec<NodeId>,
 }
 
-/// Where the rows of a store are; Kafka Streams' `BuiltInDslStoreSuppliers`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum StoreType {
-    /// In memory, all of them. A start restores them from the changelog.
-    #[default]
-    InMemory,
-    /// On disk, in the folder `state.dir`, and those in use in memory as well. They are written
-    /// after each commit of the log, with a note of how far in the changelog they are: a start
-    /// replays only what lies behind that.
-    #[cfg(feature = "persistent")]
-    Persistent,
-}
-
-impl StoreType {
-    pub(crate) fn is_persistent(self) -> bool {
-        self != Self::InMemory
-    }
-}
-
 /// What would be the store of the topic that keeps the formats of an application's stores: its name
 /// is that of a changelog, so that whatever resets an application deletes it as well.
 pub(crate) const FORMATS: &str = "__topology";
@@ -109,14 +89,19 @@ pub(crate) struct StoreDefinition {
     pub(crate) logged: bool,
     /// Whether it holds updates back in a record cache; `None` as the topology says.
     pub(crate) cached: Option<bool>,
-    /// Where its rows are.
-    pub(crate) store_type: StoreType,
+    /// Where its rows are; `None` as the topology says.
+    pub(crate) store_type: Option<StoreType>,
     /// Configs of the changelog topic over the defaults.
     pub(crate) configs: BTreeMap<String, String>,
     pub(crate) factory: StoreFactory,
 }
 
 impl StoreDefinition {
+    /// Whether its rows are on disk.
+    pub(crate) fn is_persistent(&self) -> bool {
+        self.store_type.is_some_and(StoreType::is_persistent)
+    }
+
     /// The changelog's name, before it gets the application's prefix.
     pub(crate) fn changelog(&self) -> String {
         format!("{}-changelog", self.name)

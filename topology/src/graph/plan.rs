@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::config::TopologyConfig;
 use crate::error::BuildError;
 use crate::graph::naming::Naming;
 use crate::graph::node::{Node, NodeKind, StoreDefinition, StoreKind, StoreUse};
 use crate::graph::repartition::Repartitions;
 use crate::graph::subtopology::subtopologies;
 use crate::graph::validate::{check_store_uses, validate};
-use crate::types::{NodeId, TopicRef};
+use crate::types::{NodeId, StoreType, TopicRef};
 
 /// A finished topology: what to run, checked, and cheap to clone.
 ///
@@ -141,6 +142,7 @@ pub(crate) struct GraphBuilder {
     closings: BTreeMap<NodeId, Closing>,
     kafka_compat: bool,
     caching_enabled: bool,
+    store_type: StoreType,
     pub(crate) repartitions: Repartitions,
     globals: BTreeSet<NodeId>,
     sides: BTreeSet<NodeId>,
@@ -161,8 +163,9 @@ pub(crate) struct Closing {
 }
 
 impl GraphBuilder {
-    pub(crate) fn new(kafka_compat: bool, caching_enabled: bool) -> Self {
-        Self { kafka_compat, caching_enabled, ..Self::default() }
+    pub(crate) fn new(config: TopologyConfig) -> Self {
+        let TopologyConfig { kafka_compat, caching_enabled, store_type } = config;
+        Self { kafka_compat, caching_enabled, store_type, ..Self::default() }
     }
 
     /// Whether results are Kafka Streams' also where Headwater's would differ.
@@ -207,7 +210,10 @@ impl GraphBuilder {
         NodeId::new(self.nodes.len())
     }
 
-    pub(crate) fn add_store(&mut self, store: StoreDefinition) {
+    pub(crate) fn add_store(&mut self, mut store: StoreDefinition) {
+        // What cannot be on disk is there only if it was asked for, which is an error.
+        let default = if store.logged { self.store_type } else { StoreType::InMemory };
+        store.store_type.get_or_insert(default);
         self.stores.push(store);
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use headwater_log_store::TopicName;
 
 use crate::error::BuildError;
-use crate::graph::node::{FORMATS, Node, NodeKind, StoreDefinition, StoreKind, StoreUse};
+use crate::graph::node::{FORMATS, Node, NodeKind, StoreDefinition, StoreUse};
 
 /// Checks names and sources.
 pub(crate) fn validate(nodes: &[Node], stores: &[StoreDefinition]) -> Result<(), BuildError> {
@@ -49,12 +49,8 @@ pub(crate) fn validate(nodes: &[Node], stores: &[StoreDefinition]) -> Result<(),
         if !store_names.insert(store.name.as_str()) {
             return Err(BuildError::DuplicateStore { store: store.name.clone() });
         }
-        let obstacle = match (store.kind, store.logged) {
-            (StoreKind::KeyValue, true) => None,
-            (StoreKind::KeyValue, false) => Some("without a changelog nothing tells how far it is"),
-            _ => Some("only rows by key can be there, not windows, sessions or versions"),
-        };
-        if let Some(reason) = obstacle.filter(|_| store.store_type.is_persistent()) {
+        if store.is_persistent() && !store.logged {
+            let reason = "without a changelog nothing tells how far it is";
             return Err(BuildError::NotPersistent { store: store.name.clone(), reason });
         }
     }

@@ -72,6 +72,7 @@ where
             }
             let (from_ms, to_ms) =
                 (time_ms.saturating_sub(self.within_ms), time_ms.saturating_add(self.within_ms));
+            seen.load(&record.key);
             if seen.rows_of(&record.key, from_ms, to_ms).next().is_some() {
                 context.drop_record(DropReason::Duplicate);
                 return Ok(());

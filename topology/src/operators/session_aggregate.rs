@@ -163,6 +163,7 @@ where
         let gap_ms = self.windowing.windows.inactivity_gap_ms();
         let (first_end_ms, last_start_ms) =
             (time_ms.saturating_sub(gap_ms), time_ms.saturating_add(gap_ms));
+        self.store.borrow_mut().load(key);
         let store = self.store.borrow();
         store
             .rows_of(key, first_end_ms, i64::MAX)

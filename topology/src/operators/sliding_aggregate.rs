@@ -251,6 +251,7 @@ where
         is_last: impl Fn(i64, i64) -> bool,
     ) -> Vec<(i64, ValueAndTimestamp<A>)> {
         let difference_ms = self.difference_ms();
+        self.store.borrow_mut().load(key);
         let store = self.store.borrow();
         let mut found = Vec::new();
         for (WindowStart(start_ms), row) in store.rows_of(key, from_ms, to_ms).rev() {

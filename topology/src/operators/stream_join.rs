@@ -248,6 +248,7 @@ where
         let time_ms = record.timestamp.as_millis();
         let from_ms = time_ms.saturating_sub(self.reach.before_ms()).max(0);
         let other = Rc::clone(&self.other);
+        other.borrow_mut().load(&record.key);
         let other = other.borrow();
         let mut found = false;
         for (slot, row) in other.rows_of(&record.key, from_ms, self.reach_to(time_ms)) {

@@ -82,7 +82,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> Rows<K, V> {
             Self::KeyValue(store) => {
                 store.borrow_mut().get(key, Isolation::Current).map(|row| row.value.clone())
             }
-            Self::Versioned(store) => store.borrow().get(key).map(|row| row.value),
+            Self::Versioned(store) => store.borrow_mut().get(key).map(|row| row.value),
         }
     }
 

@@ -140,7 +140,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ValueGetter<Windowed<K>
     for Rc<RefCell<WindowStore<K, V>>>
 {
     fn get(&self, key: &Windowed<K>) -> Option<ValueAndTimestamp<V>> {
-        self.borrow().get(&key.key, key.window.start_ms).cloned()
+        self.borrow_mut().get(&key.key, key.window.start_ms).cloned()
     }
 }
 
@@ -148,7 +148,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ValueGetter<Windowed<K>
     for Rc<RefCell<KeyedWindowStore<K, WindowStart, V>>>
 {
     fn get(&self, key: &Windowed<K>) -> Option<ValueAndTimestamp<V>> {
-        self.borrow().get(&key.key, WindowStart(key.window.start_ms)).cloned()
+        self.borrow_mut().get(&key.key, WindowStart(key.window.start_ms)).cloned()
     }
 }
 
@@ -157,7 +157,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ValueGetter<Windowed<K,
 {
     fn get(&self, key: &Windowed<K, SessionWindow>) -> Option<ValueAndTimestamp<V>> {
         let SessionWindow { start_ms, end_ms } = key.window;
-        self.borrow().get(&key.key, Session { end_ms, start_ms }).cloned()
+        self.borrow_mut().get(&key.key, Session { end_ms, start_ms }).cloned()
     }
 }
 
@@ -170,11 +170,11 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ValueGetter<K, V>
     for Rc<RefCell<VersionedStore<K, V>>>
 {
     fn get(&self, key: &K) -> Option<ValueAndTimestamp<V>> {
-        self.borrow().get(key)
+        self.borrow_mut().get(key)
     }
 
     fn get_as_of(&self, key: &K, time: Timestamp) -> Option<ValueAndTimestamp<V>> {
-        self.borrow().get_as_of(key, time)
+        self.borrow_mut().get_as_of(key, time)
     }
 }
 

@@ -27,12 +27,16 @@ impl TaskSet {
                 if managed.dirty_len() == 0 {
                     continue;
                 }
-                let (Some(rows), Some(changelog)) = (managed.backed(), &store.changelog) else {
+                let Some(changelog) =
+                    store.changelog.as_ref().filter(|_| managed.backed().is_some())
+                else {
                     continue;
                 };
                 let changelog = changelog_of(changelog, task.id)?;
                 let covered = end_of_changelog(self.log.as_ref(), &changelog)?;
-                rows.write(covered).map_err(|reason| on_disk.failed(&store.name, &reason))?;
+                managed
+                    .write_to_disk(covered)
+                    .map_err(|reason| on_disk.failed(&store.name, &reason))?;
             }
         }
         Ok(())

@@ -7,11 +7,12 @@ use headwater_log_store::{
     Error as LogError, LeaderEpoch, Log, PartitionId, TopicName, TopicPartition, Watermarks,
 };
 
+use crate::backing::{Covered, StateDirectory};
 use crate::config::StreamsConfig;
 use crate::error::{BoxError, Error, Result};
 use crate::graph::plan::Graph;
 use crate::runtime::task::TaskStore;
-use crate::store::backing::{Covered, StateDirectory};
+use crate::store::backed_rows::BackedRows;
 use crate::types::TaskId;
 
 /// The folder of the stores on disk, opened.
@@ -19,13 +20,19 @@ use crate::types::TaskId;
 pub(crate) struct OnDisk {
     directory: Arc<dyn StateDirectory>,
     path: Arc<Path>,
+    memory_bytes: usize,
 }
 
 impl OnDisk {
     /// Opens the folder, if the topology has stores for it.
     pub(crate) fn open(graph: &Graph, config: &StreamsConfig) -> Result<Option<Self>> {
-        let mut stores = graph.stores.iter().filter(|store| store.store_type.is_persistent());
+        let mut stores = graph.stores.iter().filter(|store| store.is_persistent());
         let Some(store) = stores.next() else { return Ok(None) };
+        let memory_bytes = config.persistent_store_memory_bytes;
+        if let Some(directory) = &config.state_directory {
+            let (directory, path) = (Arc::clone(directory), Path::new("state").into());
+            return Ok(Some(Self { directory, path, memory_bytes }));
+        }
         let Some(dir) = &config.state_dir else {
             return Err(Error::InvalidConfig {
                 key: "state.dir".to_owned(),
@@ -35,14 +42,14 @@ impl OnDisk {
         };
         let path = dir.join(&config.application_id);
         let directory = open(&path).map_err(|reason| failed("each", &path, &reason))?;
-        Ok(Some(Self { directory, path: path.into() }))
+        Ok(Some(Self { directory, path: path.into(), memory_bytes }))
     }
 
     /// Gives a store of a task the rows that it has on disk.
     pub(crate) fn back(&self, task: TaskId, store: &TaskStore) -> Result<()> {
         let rows = self.directory.store(task, &store.name);
         let rows = rows.map_err(|reason| failed(&store.name, &self.path, &reason))?;
-        if !store.store.borrow_mut().back(rows) {
+        if !store.store.borrow_mut().back(BackedRows::new(rows, self.memory_bytes)) {
             let reason = "it is of a kind that cannot be on disk".into();
             return Err(failed(&store.name, &self.path, &reason));
         }

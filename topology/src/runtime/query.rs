@@ -117,6 +117,7 @@ impl TaskSet {
                 Some(key) => rows.extend(
                     typed
                         .fetch(key, from_ms, to_ms)
+                        .map_err(failed)?
                         .into_iter()
                         .map(|(start, value)| (start, key.clone(), value)),
                 ),

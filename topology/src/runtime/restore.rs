@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use headwater_log_store::{ConsumerConfig, Log, TopicPartition};
 
+use crate::backing::Covered;
 use crate::error::{Error, RecordPosition, Result};
 use crate::runtime::on_disk::{OnDisk, changelog_of, end_of_changelog, is_covered_by};
 use crate::runtime::restoring::Restores;
 use crate::runtime::task::{Task, TaskStore};
-use crate::store::backing::Covered;
 
 /// How long one poll waits where the end is known to lie ahead.
 const POLL: Duration = Duration::from_millis(100);
+
+/// How many records of a changelog are written to disk at once; in the tests of this crate so few
+/// that restores stop between two writes.
+const RECORDS_AT_ONCE: u64 = if cfg!(test) { 7 } else { 10_000 };
 
 /// Reads each changelog up to the end that it has now. Returns how many records that were.
 pub(crate) fn restore(
@@ -54,6 +58,7 @@ impl Restore<'_> {
                 watermarks.start
             }
         };
+        self.resume()?;
         let (name, range) = (&self.store.name, (start, target.offset));
         let mut report = self.restores.begin(changelog, name, range);
         if start >= target.offset {
@@ -65,11 +70,12 @@ impl Restore<'_> {
             .assign(std::slice::from_ref(changelog))
             .and_then(|()| consumer.seek(changelog, start))
             .map_err(Error::log(failed()))?;
+        let mut unwritten = 0;
         while consumer.position(changelog).map_err(Error::log(failed()))? < target.offset {
             for batch in consumer.poll(POLL).map_err(Error::log(failed()))? {
                 let (mut restored, mut last) = (0, None);
                 for view in batch.iter().filter(|view| view.offset < target.offset) {
-                    let is_full = self.take(&view).map_err(|reason| Error::Restore {
+                    self.take(&view).map_err(|reason| Error::Restore {
                         store: self.store.name.clone(),
                         position: RecordPosition {
                             topic_partition: changelog.clone(),
@@ -77,8 +83,10 @@ impl Restore<'_> {
                         },
                         reason: reason.to_string(),
                     })?;
-                    if is_full {
+                    unwritten += 1;
+                    if unwritten == RECORDS_AT_ONCE {
                         self.write(Covered { offset: view.offset.next(), ..target })?;
+                        unwritten = 0;
                     }
                     (restored, last) = (restored + 1, Some(view.offset));
                 }
@@ -94,12 +102,8 @@ impl Restore<'_> {
     fn take(
         &self,
         view: &headwater_log_store::RecordView<'_>,
-    ) -> Result<bool, crate::error::BoxError> {
-        let mut store = self.store.store.borrow_mut();
-        match store.backed() {
-            Some(rows) => rows.restore(view),
-            None => store.restore(view).map(|()| false),
-        }
+    ) -> Result<(), crate::error::BoxError> {
+        self.store.store.borrow_mut().restore(view)
     }
 
     fn covered(&self) -> Result<Option<Covered>> {
@@ -114,10 +118,20 @@ impl Restore<'_> {
         cleared.map(drop).map_err(|reason| self.disk_error(&reason))
     }
 
+    fn resume(&self) -> Result<()> {
+        let resumed = self.store.store.borrow_mut().resume();
+        resumed.map_err(|reason| self.disk_error(&reason))
+    }
+
+    /// Brings what was taken to the disk, if the rows are there.
     fn write(&self, covered: Covered) -> Result<()> {
         let mut store = self.store.store.borrow_mut();
-        let written = store.backed().map(|rows| rows.write(covered)).transpose();
-        written.map(drop).map_err(|reason| self.disk_error(&reason))
+        if store.backed().is_none() {
+            return Ok(());
+        }
+        store.write_to_disk(covered).map_err(|reason| self.disk_error(&reason))?;
+        store.commit();
+        Ok(())
     }
 
     fn disk_error(&self, reason: &crate::error::BoxError) -> Error {

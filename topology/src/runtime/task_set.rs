@@ -16,6 +16,7 @@ use crate::config::{ProcessingGuarantee, StreamsConfig};
 use crate::context::{Context, DeadLetterTopic, EmitTimer, Names, Step};
 use crate::error::{Error, Result};
 use crate::error_handler::Failure;
+use crate::graph::node::StoreDefinition;
 use crate::graph::plan::Graph;
 use crate::runtime::application::Application;
 use crate::runtime::assignment::WorkerId;
@@ -135,7 +136,7 @@ impl TaskSet {
         let application = Arc::clone(&self.application);
         let blueprint = Blueprint::new(&application, &offsets);
         let persistent = |store: &TaskStore| {
-            application.graph.store(&store.name).is_some_and(|s| s.store_type.is_persistent())
+            application.graph.store(&store.name).is_some_and(StoreDefinition::is_persistent)
         };
         for id in ids {
             let mut task = blueprint.build(*id, &self.globals, self.cache.as_ref())?;

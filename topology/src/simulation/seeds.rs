@@ -19,6 +19,8 @@ fn run(seed: u64, tally: &mut Tally) -> u64 {
     tally.moves += one.moves;
     tally.aborts += one.aborts;
     tally.dead_letters += one.dead_letters;
+    tally.cuts_of_stores += one.cuts_of_stores;
+    tally.restored += one.restored;
     world.trace()
 }
 

@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use headwater_log_store::{AutoOffsetReset, ConsumerConfig, Log, RecordView};
 
-use crate::config::StreamsConfig;
+use crate::config::{StreamsConfig, TopologyConfig};
 use crate::dsl::builder::StreamsBuilder;
+use crate::dsl::options::Materialized;
 use crate::dsl::suppressed::{BufferConfig, Suppressed};
 use crate::error_handler::{ErrorResponse, FailedRecord, FailureKind};
 use crate::graph::plan::Topology;
+use crate::types::StoreType;
+use crate::window::session_windows::SessionWindows;
 use crate::window::time_windows::TimeWindows;
 
 /// The input; keys of one letter, values of eight bytes, or of three, which cannot be decoded.
@@ -17,9 +20,10 @@ pub(crate) const IN: &str = "in";
 pub(crate) const DEAD: &str = "dead";
 /// Two more inputs of one task, which chooses between them; their records are all good.
 pub(crate) const SIDES: [&str; 2] = ["left", "right"];
-pub(crate) const OUTPUTS: [&str; 7] =
-    ["counts", "sums", "least", "windows", "finals", "each", "both"];
+pub(crate) const OUTPUTS: [&str; 8] =
+    ["counts", "sums", "least", "windows", "finals", "sessions", "each", "both"];
 pub(crate) const WINDOW_MS: i64 = 50;
+const GAP_MS: i64 = 6;
 
 /// All topics of the application's users.
 pub(crate) fn topics() -> impl Iterator<Item = &'static str> {
@@ -36,10 +40,10 @@ fn group(value: i64) -> String {
     format!("g{}", value % 5)
 }
 
-/// Counts, sums, minimum, windows, their final results, and each record once; and two topics
-/// merged.
-pub(crate) fn topology() -> Topology {
-    let builder = StreamsBuilder::new();
+/// Counts, sums, minimum, windows, their final results, sessions, and each record once; and two
+/// topics merged.
+pub(crate) fn topology(store_type: StoreType) -> Topology {
+    let builder = StreamsBuilder::with_config(TopologyConfig::new().store_type(store_type));
     let input = builder.stream::<String, i64>(IN).map_values(|value: i64| {
         assert!(!is_poison(value), "{value} is poison");
         value
@@ -61,6 +65,11 @@ pub(crate) fn topology() -> Topology {
         .to_stream()
         .map(|key, count| (key.to_string(), count))
         .to("finals");
+    // Sessions are kept for longer than a record is ever late, so that none is missed.
+    let sessions = Materialized::named("sessions").with_retention(Duration::from_millis(400));
+    let gap = SessionWindows::of_inactivity_gap_with_no_grace(Duration::from_millis(6));
+    let counts = by_key.windowed_by(gap).count(sessions).to_stream();
+    counts.map(|key, count| (key.to_string(), count.unwrap_or(-1))).to("sessions");
     input.to("each");
     let [left, right] = SIDES.map(|side| builder.stream::<String, i64>(side));
     left.merge(&right).to("both");
@@ -213,6 +222,7 @@ pub(crate) fn differences(log: &dyn Log) -> Vec<String> {
     wrong.compare("both", both, sides);
     let (windows, finals) = windows(&good);
     wrong.compare("windows", flat(values(&read(log, "windows"))), flat(windows));
+    wrong.compare("sessions", flat(values(&read(log, "sessions"))), flat(sessions(&good)));
     wrong.compare("finals", flat(values(&read(log, "finals"))), flat(finals));
     wrong.0
 }
@@ -261,4 +271,38 @@ fn windows(good: &[Line]) -> (Counts, Counts) {
     });
     let finals = closed.map(|((_, key, start), count)| (name(key, *start), vec![*count]));
     (updates.collect(), finals.collect())
+}
+
+/// A session: its start, its end, and how many records it has.
+type Session = (i64, i64, i64);
+
+/// The counts of each session; -1 is that it has become part of another one.
+fn sessions(good: &[Line]) -> Counts {
+    let mut stream_time: BTreeMap<u32, i64> = BTreeMap::new();
+    let mut sessions: BTreeMap<(u32, &str), Vec<Session>> = BTreeMap::new();
+    let mut counts = Counts::new();
+    for Line { partition, key, time_ms, .. } in good {
+        let time = stream_time.entry(*partition).or_insert(*time_ms);
+        *time = *time_ms.max(time);
+        let sessions = sessions.entry((*partition, key)).or_default();
+        let is_near =
+            |(start, end, _): &Session| *end >= time_ms - GAP_MS && *start <= time_ms + GAP_MS;
+        let near: Vec<Session> = sessions.iter().copied().filter(is_near).collect();
+        let start = near.iter().map(|(start, _, _)| *start).min().unwrap_or(*time_ms).min(*time_ms);
+        let end = near.iter().map(|(_, end, _)| *end).max().unwrap_or(*time_ms).max(*time_ms);
+        if end < *time - GAP_MS {
+            continue;
+        }
+        sessions.retain(|session| !is_near(session));
+        let count = near.iter().map(|(_, _, count)| count).sum::<i64>() + 1;
+        sessions.push((start, end, count));
+        let mut update = |start: i64, end: i64, count| {
+            counts.entry(format!("{key}@{start}/{end}")).or_default().push(count);
+        };
+        if start != end {
+            near.iter().for_each(|(start, end, _)| update(*start, *end, -1));
+        }
+        update(start, end, count);
+    }
+    counts
 }

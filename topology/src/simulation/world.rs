@@ -13,6 +13,7 @@ use headwater_log_store::{
     ProducerConfig, ProducerRecord, SimulatedStorage, Storage, Timestamp,
 };
 
+use crate::backing::StateDirectory;
 use crate::config::StreamsConfig;
 use crate::error::Result;
 use crate::graph::plan::Topology;
@@ -22,6 +23,8 @@ use crate::runtime::crew::{Command, Crew, Line};
 use crate::runtime::status::{Shared, StreamsState};
 use crate::runtime::turns::Turns;
 use crate::simulation::smoke;
+use crate::simulation::state_directory::SimulatedDirectory;
+use crate::types::StoreType;
 
 /// What has befallen the runs of a test, to show that they tried something.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +39,8 @@ pub(crate) struct Tally {
     pub(crate) moves: u64,
     pub(crate) aborts: u64,
     pub(crate) dead_letters: u64,
+    pub(crate) cuts_of_stores: u64,
+    pub(crate) restored: u64,
 }
 
 /// The application as a process runs it.
@@ -54,6 +59,9 @@ pub(crate) struct World {
     topology: Topology,
     config: StreamsConfig,
     process: Option<Process>,
+    /// Where the stores are, if they are on disk.
+    directory: Option<SimulatedDirectory>,
+    durability: Durability,
     partitions: u32,
     event_ms: i64,
     pub(crate) tally: Tally,
@@ -74,12 +82,18 @@ impl World {
                 config.set("buffered.records.per.partition", &rng.u32(1..60).to_string())
             })
             .expect("these are settings");
+        // Half of the applications have their stores on disk, and half of those a log that may
+        // lose its end as well.
+        let is_on_disk = seed % 2 == 1;
+        let store_type = if is_on_disk { StoreType::Persistent } else { StoreType::InMemory };
         Self {
             storage: SimulatedStorage::new(),
             clock,
-            topology: smoke::topology(),
-            config: smoke::config(config),
+            topology: smoke::topology(store_type),
+            config: smoke::config(config).persistent_store_memory_bytes(200),
             process: None,
+            directory: is_on_disk.then(SimulatedDirectory::default),
+            durability: if seed % 4 == 3 { Durability::Os } else { Durability::Sync },
             partitions: rng.u32(1..4),
             event_ms: 0,
             tally: Tally { seeds: 1, ..Tally::default() },
@@ -93,7 +107,7 @@ impl World {
         let store = LogStore::builder("store")
             .storage(Arc::new(self.storage.clone()) as Arc<dyn Storage>)
             .clock(Arc::clone(&self.clock) as Arc<dyn Clock>)
-            .durability(Durability::Sync)
+            .durability(self.durability)
             .journal_bytes(64 << 10)
             .housekeeping(false)
             .create(true)
@@ -107,7 +121,10 @@ impl World {
             }
         }
         let producer = log.producer(&ProducerConfig::default()).map_err(failed)?;
-        let application = Application::open(&self.topology.graph, self.config.clone(), &log)?;
+        let mut config = self.config.clone();
+        config.state_directory =
+            self.directory.clone().map(|directory| Arc::new(directory) as Arc<dyn StateDirectory>);
+        let application = Application::open(&self.topology.graph, config, &log)?;
         let shared = Arc::new(Shared::new());
         shared.set_state(StreamsState::Rebalancing);
         let crew = Arc::new(Crew::new(application, shared, None)?);
@@ -262,6 +279,10 @@ impl World {
         let after = self.storage.crash(kind, |n| self.rng.usize(0..n));
         self.abandon();
         self.storage = after;
+        if let Some(directory) = self.directory.as_mut().filter(|_| power) {
+            *directory = directory.crash(|writes| self.rng.usize(0..=writes));
+            self.tally.cuts_of_stores += 1;
+        }
     }
 
     /// Drops what a process had that is gone: it can do nothing any more, not even close.
@@ -269,6 +290,7 @@ impl World {
         if let Some(process) = self.process.take() {
             let aborts = process.crew.shared.metrics();
             self.tally.aborts += aborts.aborts;
+            self.tally.restored += aborts.records_restored;
             self.tally.failed_calls += self.storage.befallen();
             let at = self.storage.calls() + 1;
             let kind = io::ErrorKind::Other;

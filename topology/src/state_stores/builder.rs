@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::graph::node::{StoreDefinition, StoreFactory, StoreKind, StoreType};
+use crate::graph::node::{StoreDefinition, StoreFactory, StoreKind};
 use crate::processor::StoreHandle;
 use crate::serdes::{DefaultSerde, SerdeRef};
 use crate::state_stores::key_value::{KeyValueStore, TimestampedKeyValueStore};
@@ -18,7 +18,8 @@ use crate::store::key_value::KeyValueStore as Rows;
 use crate::store::keyed_windows::KeyedWindowStore;
 use crate::store::slots::{Session, Slot, WindowStart};
 use crate::store::versioned::VersionedStore;
-use crate::store::window_store::WindowStoreOptions;
+use crate::store::window_options::WindowStoreOptions;
+use crate::types::StoreType;
 use crate::window::windowed::millis;
 
 /// Makes the definitions of stores, as Kafka Streams' `Stores`. They are kept in memory; a
@@ -256,7 +257,7 @@ impl<S> StoreBuilder<S> {
             kind,
             logged: true,
             cached: Some(false),
-            store_type: StoreType::InMemory,
+            store_type: Some(StoreType::InMemory),
             configs,
             factory,
         };
@@ -274,7 +275,7 @@ impl<S> StoreBuilder<S> {
     /// With its rows in memory, or on disk: see [`StoreType`]. Default = in memory.
     #[must_use]
     pub fn with_store_type(mut self, store_type: StoreType) -> Self {
-        self.definition.store_type = store_type;
+        self.definition.store_type = Some(store_type);
         self
     }
 

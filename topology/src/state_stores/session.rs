@@ -47,7 +47,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> SessionStore<K, V> {
     /// The value of a session.
     #[must_use]
     pub fn fetch_session(&self, session: &Windowed<K, SessionWindow>) -> Option<V> {
-        let rows = self.rows.borrow();
+        let mut rows = self.rows.borrow_mut();
         rows.get(&session.key, slot(session.window)).map(|row| row.value.clone())
     }
 
@@ -68,7 +68,8 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> SessionStore<K, V> {
         latest_start: Timestamp,
     ) -> Vec<(Windowed<K, SessionWindow>, V)> {
         // The end of the range is the end of time, which has no millisecond after it.
-        let rows = self.rows.borrow();
+        let mut rows = self.rows.borrow_mut();
+        rows.load(key);
         let found = rows.rows_of(key, earliest_end.as_millis(), i64::MAX - 1);
         found
             .filter(|(session, _)| session.start_ms <= latest_start.as_millis())

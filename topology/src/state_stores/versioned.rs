@@ -70,14 +70,14 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> VersionedKeyValueStore<
     /// The newest value of a key.
     #[must_use]
     pub fn get(&self, key: &K) -> Option<VersionedRecord<V>> {
-        let row = self.0.borrow().get(key)?;
+        let row = self.0.borrow_mut().get(key)?;
         Some(VersionedRecord { value: row.value, timestamp: row.timestamp, valid_to: None })
     }
 
     /// The value that a key had at that time; none from before the history, but for a newest one.
     #[must_use]
     pub fn get_as_of(&self, key: &K, time: Timestamp) -> Option<VersionedRecord<V>> {
-        let store = self.0.borrow();
+        let mut store = self.0.borrow_mut();
         let row = store.get_as_of(key, time)?;
         let valid_to = store.next_after(key, row.timestamp);
         Some(VersionedRecord { value: row.value, timestamp: row.timestamp, valid_to })

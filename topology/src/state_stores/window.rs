@@ -69,8 +69,10 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> TimestampedWindowStore<
     pub fn fetch(&self, key: &K, window_start: Timestamp) -> Option<ValueAndTimestamp<V>> {
         let start_ms = window_start.as_millis();
         match &self.windows {
-            Windows::Aligned(windows) => windows.borrow().get(key, start_ms).cloned(),
-            Windows::Keyed(windows) => windows.borrow().get(key, WindowStart(start_ms)).cloned(),
+            Windows::Aligned(windows) => windows.borrow_mut().get(key, start_ms).cloned(),
+            Windows::Keyed(windows) => {
+                windows.borrow_mut().get(key, WindowStart(start_ms)).cloned()
+            }
         }
     }
 
@@ -86,15 +88,18 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> TimestampedWindowStore<
         let (from_ms, to_ms) = (from.as_millis(), to.as_millis());
         match &self.windows {
             Windows::Aligned(windows) => windows
-                .borrow()
+                .borrow_mut()
                 .rows_of(key, from_ms, to_ms)
                 .map(|(start_ms, row)| (Timestamp::from_millis(start_ms), row.clone()))
                 .collect(),
-            Windows::Keyed(windows) => windows
-                .borrow()
-                .rows_of(key, from_ms, to_ms)
-                .map(|(WindowStart(start_ms), row)| (Timestamp::from_millis(start_ms), row.clone()))
-                .collect(),
+            Windows::Keyed(windows) => {
+                let mut windows = windows.borrow_mut();
+                windows.load(key);
+                windows
+                    .rows_of(key, from_ms, to_ms)
+                    .map(|(WindowStart(ms), row)| (Timestamp::from_millis(ms), row.clone()))
+                    .collect()
+            }
         }
     }
 

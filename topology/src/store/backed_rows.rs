@@ -1,4 +1,4 @@
-//! What a key-value store knows of its rows on disk: how they are read and written, and how many
+//! What a store knows of its rows on disk: how they are read and written, and how many
 //! of them are kept in memory as well.
 
 use std::cell::RefCell;
@@ -6,14 +6,8 @@ use std::ops::Bound;
 
 use headwater_log_store::{RecordView, Timestamp};
 
+use crate::backing::{Backing, Change, Covered};
 use crate::error::BoxError;
-use crate::store::backing::{Backing, Change, Covered};
-
-/// How many bytes of rows each store keeps in memory, counted as they are on disk.
-const RESIDENT_BYTES_MAX: usize = 32 << 20;
-
-/// How many rows of a changelog are written at once.
-const RESTORED_AT_ONCE: usize = 10_000;
 
 /// A row as it is on disk: the timestamp, and the value behind it.
 pub(crate) type RawRow = (Timestamp, Vec<u8>);
@@ -21,6 +15,8 @@ pub(crate) type RawRow = (Timestamp, Vec<u8>);
 /// See the module.
 pub(crate) struct BackedRows {
     backing: Box<dyn Backing>,
+    /// How many bytes of rows stay in memory, counted as they are on disk.
+    resident_bytes_max: usize,
     /// What the next write writes.
     pending: RefCell<Vec<Change>>,
     /// Why a row could not be read. What was computed without it must not be committed.
@@ -31,9 +27,10 @@ pub(crate) struct BackedRows {
 }
 
 impl BackedRows {
-    pub(crate) fn new(backing: Box<dyn Backing>) -> Self {
+    pub(crate) fn new(backing: Box<dyn Backing>, resident_bytes_max: usize) -> Self {
         Self {
             backing,
+            resident_bytes_max,
             pending: RefCell::new(Vec::new()),
             failure: RefCell::new(None),
             seen_bytes: 0,
@@ -43,8 +40,7 @@ impl BackedRows {
 
     /// The row of a key. One that cannot be read is noted, and stops the next commit.
     pub(crate) fn get(&mut self, key: &[u8]) -> Option<RawRow> {
-        let found = self.backing.get(key).and_then(|row| row.map(|row| decode(&row)).transpose());
-        match found {
+        match self.try_get(key) {
             Ok(Some(row)) => {
                 self.count(key.len() + row.1.len());
                 Some(row)
@@ -55,6 +51,11 @@ impl BackedRows {
                 None
             }
         }
+    }
+
+    /// The row of a key.
+    pub(crate) fn try_get(&self, key: &[u8]) -> Result<Option<RawRow>, BoxError> {
+        self.backing.get(key)?.map(|row| decode(&row)).transpose()
     }
 
     /// Shows the rows of a range in the order of their keys, or from its end, until the visitor
@@ -98,11 +99,11 @@ impl BackedRows {
         self.backing.write(pending, covered)
     }
 
-    /// Adds a line of the changelog to the next write. Returns whether it is time for one.
-    pub(crate) fn restore(&self, record: &RecordView<'_>) -> Result<bool, BoxError> {
+    /// Adds a line of the changelog to the next write.
+    pub(crate) fn restore(&self, record: &RecordView<'_>) -> Result<(), BoxError> {
         let key = record.key.ok_or("its key is null")?;
         self.add(key, record.value.map(|value| (record.timestamp, value)));
-        Ok(self.pending.borrow().len() >= RESTORED_AT_ONCE)
+        Ok(())
     }
 
     /// The work since the last commit is taken back.
@@ -127,7 +128,7 @@ impl BackedRows {
     /// How many rows may stay in memory.
     pub(crate) fn resident_max(&self) -> usize {
         let average = self.seen_bytes.checked_div(self.seen_rows).unwrap_or(1).max(1);
-        RESIDENT_BYTES_MAX / average
+        self.resident_bytes_max / average
     }
 
     fn count(&mut self, bytes: usize) {

@@ -9,8 +9,8 @@ use std::path::Path;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use headwater_log_store::{LeaderEpoch, Offset};
 
+use crate::backing::{Backing, Change, Covered, StateDirectory, Visitor};
 use crate::error::BoxError;
-use crate::store::backing::{Backing, Change, Covered, StateDirectory, Visitor};
 use crate::types::TaskId;
 
 /// Where the note is. Rows come behind it: their keys have [`ROW`] before them, which makes a key

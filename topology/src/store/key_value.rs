@@ -11,7 +11,6 @@ use headwater_log_store::RecordView;
 use crate::error::{BoxError, Error, Result};
 use crate::serdes::SerdeRef;
 use crate::store::backed_rows::BackedRows;
-use crate::store::backing::Backing;
 use crate::store::managed::{ChangelogRecord, ChangelogWriter, ManagedStore};
 use crate::store::record_cache::{
     CacheBudget, CachedStore, Cause, Held, RecordCache, Update, row_bytes,
@@ -360,8 +359,8 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for KeyVal
         }
     }
 
-    fn back(&mut self, backing: Box<dyn Backing>) -> bool {
-        self.backed = Some(BackedRows::new(backing));
+    fn back(&mut self, rows: BackedRows) -> bool {
+        self.backed = Some(rows);
         true
     }
 
@@ -370,6 +369,9 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for KeyVal
     }
 
     fn restore(&mut self, record: &RecordView<'_>) -> Result<(), BoxError> {
+        if let Some(backed) = &self.backed {
+            return backed.restore(record);
+        }
         let key = self.key_serde.deserialize(record.key.ok_or("its key is null")?)?;
         let value = record.value.map(|bytes| {
             let value = self.value_serde.deserialize(bytes)?;

@@ -9,15 +9,18 @@ use std::rc::Rc;
 use hashbrown::{HashMap, HashSet};
 use headwater_log_store::{RecordView, Timestamp};
 
+use crate::backing::Covered;
 use crate::error::{BoxError, Error, Result};
 use crate::record::Headers;
 use crate::serdes::SerdeRef;
+use crate::store::backed_rows::BackedRows;
+use crate::store::keyed_on_disk::KeyedOnDisk;
 use crate::store::managed::{ChangelogRecord, ChangelogWriter, ManagedStore};
 use crate::store::record_cache::{CacheBudget, RecordCache};
 use crate::store::slots::{JoinSlot, Slot};
 use crate::store::stream_times::StreamTimes;
 use crate::store::table::ValueAndTimestamp;
-use crate::store::window_store::WindowStoreOptions;
+use crate::store::window_options::WindowStoreOptions;
 
 /// A row of such a store: its window, and its key.
 pub(crate) type SlotKey<S, K> = (S, K);
@@ -31,19 +34,22 @@ type Rows<S, V> = BTreeMap<S, ValueAndTimestamp<V>>;
 pub(crate) struct KeyedWindowStore<K, S, V> {
     name: String,
     pub(super) options: WindowStoreOptions,
-    rows: HashMap<K, Rows<S, V>>,
-    by_time: BTreeMap<i64, HashSet<(S, K)>>,
+    pub(super) rows: HashMap<K, Rows<S, V>>,
+    pub(super) by_time: BTreeMap<i64, HashSet<(S, K)>>,
     /// Each change since the last commit with what was there before.
-    undo: Vec<(K, S, Option<ValueAndTimestamp<V>>)>,
-    times: StreamTimes,
+    pub(super) undo: Vec<(K, S, Option<ValueAndTimestamp<V>>)>,
+    pub(super) times: StreamTimes,
     pub(super) clock_ms: Option<i64>,
-    clock_committed_ms: Option<i64>,
+    pub(super) clock_committed_ms: Option<i64>,
     pub(super) cache: Option<RecordCache<SlotKey<S, K>, V>>,
+    /// The committed rows, if they are on disk. Those of a key are then in memory all or not at
+    /// all; a key without any may be there too.
+    pub(super) disk: Option<KeyedOnDisk<K, S>>,
     /// The headers of rows since the last commit that have some, for the changelog alone.
     headers: HashMap<S, Headers>,
     /// The number of the last row that got one.
-    sequence: i32,
-    sequence_committed: i32,
+    pub(super) sequence: i32,
+    pub(super) sequence_committed: i32,
     pub(super) key_serde: SerdeRef<K>,
     pub(super) value_serde: SerdeRef<V>,
 }
@@ -66,6 +72,7 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
             clock_ms: None,
             clock_committed_ms: None,
             cache: None,
+            disk: None,
             sequence: 0,
             sequence_committed: 0,
             key_serde,
@@ -92,13 +99,23 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
         self.times.advance(self.options.operators, close_ms);
     }
 
-    /// The rows of a key from a time up to and including another one that are not hidden.
+    /// Brings the rows of a key into memory, if they are on disk.
+    #[inline]
+    pub(crate) fn load(&mut self, key: &K) {
+        if self.disk.is_some() {
+            self.load_from_disk(key);
+        }
+    }
+
+    /// The rows of a key from a time up to and including another one that are not hidden. They are
+    /// [loaded](Self::load) before.
     pub(crate) fn rows_of(
         &self,
         key: &K,
         from_ms: i64,
         to_ms: i64,
     ) -> impl DoubleEndedIterator<Item = (S, &ValueAndTimestamp<V>)> {
+        debug_assert!(self.disk.is_none() || self.rows.contains_key(key), "it is to be loaded");
         let visible_ms = self.visible_from(from_ms);
         let from_ms = if self.cache.is_some() { from_ms } else { visible_ms };
         let rows = self.rows.get(key).filter(|_| from_ms <= to_ms);
@@ -110,24 +127,29 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
     }
 
     /// A row, unless it is hidden.
-    pub(crate) fn get(&self, key: &K, slot: S) -> Option<&ValueAndTimestamp<V>> {
+    pub(crate) fn get(&mut self, key: &K, slot: S) -> Option<&ValueAndTimestamp<V>> {
+        self.load(key);
         self.row(key, slot)
             .filter(|_| slot.time_ms() >= self.visible_from(i64::MIN) || self.has_cached(key, slot))
     }
 
-    fn has_cached(&self, key: &K, slot: S) -> bool {
+    pub(super) fn has_cached(&self, key: &K, slot: S) -> bool {
         self.cache.as_ref().is_some_and(|cache| cache.contains(&(slot, key.clone())))
     }
 
     /// Sets or removes a row. The store's clock goes forward either way, but only when the cache
     /// is flushed if there is one.
     pub(crate) fn put(&mut self, key: &K, slot: S, row: Option<ValueAndTimestamp<V>>) {
+        self.load(key);
         match &mut self.cache {
             Some(cache) => {
                 let row = || Some(self.rows.get(key)?.get(&slot)?.value.clone());
                 cache.begin(&(slot, key.clone()), row);
             }
             None => self.clock_ms = self.clock_ms.max(Some(slot.time_ms())),
+        }
+        if let Some(disk) = &mut self.disk {
+            disk.resident += 1;
         }
         let undo = (key.clone(), slot, self.row(key, slot).cloned());
         self.undo.push(undo);
@@ -146,6 +168,9 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
         if from_ms > to_ms {
             return Ok(Vec::new());
         }
+        if let Some(disk) = &self.disk {
+            return self.visible_with_disk(disk, from_ms, to_ms);
+        }
         let entries = self.by_time.range(from_ms..=to_ms).flat_map(|(_, entries)| entries);
         self.sorted(entries.filter_map(|(slot, key)| Some((*slot, key, self.row(key, *slot)?))))
     }
@@ -158,6 +183,9 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
         from_ms: i64,
         to_ms: i64,
     ) -> Result<Vec<(S, K, ValueAndTimestamp<V>)>, BoxError> {
+        if let Some(disk) = &self.disk {
+            return self.committed_on_disk(disk, key, from_ms, to_ms);
+        }
         // The first note of a row says what was committed.
         let mut before: HashMap<(&K, S), Option<&ValueAndTimestamp<V>>> = HashMap::new();
         for (key, slot, row) in &self.undo {
@@ -183,7 +211,7 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
         self.sorted(unchanged.chain(changed).filter(asked))
     }
 
-    fn sorted<'a>(
+    pub(super) fn sorted<'a>(
         &'a self,
         rows: impl Iterator<Item = (S, &'a K, &'a ValueAndTimestamp<V>)>,
     ) -> Result<Vec<(S, K, ValueAndTimestamp<V>)>, BoxError> {
@@ -214,7 +242,8 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
         }
         if let Some(rows) = self.rows.get_mut(key) {
             rows.remove(&slot);
-            if rows.is_empty() {
+            // Of a store on disk its rows would be looked for there again.
+            if rows.is_empty() && self.disk.is_none() {
                 self.rows.remove(key);
             }
         }
@@ -227,8 +256,11 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
     }
 
     /// Drops the rows whose retention is over: only at a commit, so that an abort finds them.
-    fn expire(&mut self) {
+    pub(super) fn expire(&mut self) {
         let Some(expired_ms) = self.options.expired_ms(&self.times, self.clock_ms) else { return };
+        if let Some(disk) = &mut self.disk {
+            disk.expired_ms = Some(expired_ms);
+        }
         let mut cached = Vec::new();
         while let Some(first) = self.by_time.first_entry()
             && *first.key() <= expired_ms
@@ -238,7 +270,7 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
                     cached.push((slot, key));
                 } else if let Some(rows) = self.rows.get_mut(&key) {
                     rows.remove(&slot);
-                    if rows.is_empty() {
+                    if rows.is_empty() && self.disk.is_none() {
                         self.rows.remove(&key);
                     }
                 }
@@ -283,7 +315,10 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> ManagedStore
         };
         let observed = self.times.get(0).or(self.clock_ms).map(Timestamp::from_millis);
         let mut logged = HashSet::new();
-        for (key, slot, _) in &self.undo {
+        if let Some(disk) = &self.disk {
+            disk.rows.begin();
+        }
+        for (key, slot, committed) in &self.undo {
             if !logged.insert((key, *slot)) {
                 continue;
             }
@@ -293,11 +328,17 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> ManagedStore
             self.key_serde
                 .serialize(key, &mut key_bytes)
                 .map_err(|reason| serde_error("key", &reason))?;
+            let key_len = key_bytes.len();
             slot.write(&mut key_bytes);
             if let Some(row) = row {
                 self.value_serde
                     .serialize(&row.value, &mut value_bytes)
                     .map_err(|reason| serde_error("value", &reason))?;
+            }
+            if let Some((disk, key)) = self.disk.as_ref().zip(key_bytes.get(..key_len)) {
+                let row = row.map(|row| (row.timestamp, value_bytes.as_slice()));
+                disk.add(key, *slot, row, committed.is_some())
+                    .map_err(|reason| serde_error("key", &reason))?;
             }
             write(ChangelogRecord {
                 key: &key_bytes,
@@ -316,6 +357,7 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> ManagedStore
         self.clock_committed_ms = self.clock_ms;
         self.sequence_committed = self.sequence;
         self.expire();
+        self.drop_clean();
     }
 
     fn abort(&mut self) {
@@ -329,11 +371,32 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> ManagedStore
         if let Some(cache) = &mut self.cache {
             cache.clear();
         }
+        self.abort_on_disk();
+    }
+
+    fn back(&mut self, rows: BackedRows) -> bool {
+        self.disk = Some(KeyedOnDisk::new(rows));
+        true
+    }
+
+    fn backed(&mut self) -> Option<&mut BackedRows> {
+        self.disk.as_mut().map(|disk| &mut disk.rows)
+    }
+
+    fn resume(&mut self) -> Result<(), BoxError> {
+        self.read_note()
+    }
+
+    fn write_to_disk(&mut self, covered: Covered) -> Result<(), BoxError> {
+        self.remove_expired()?;
+        self.write_rows(covered)
     }
 
     fn restore(&mut self, record: &RecordView<'_>) -> Result<(), BoxError> {
         let bytes = record.key.ok_or("its key is null")?;
         if self.times.restore(bytes, record.value)? {
+            // It comes behind the rows of its commit, and may be what some of them waited for.
+            self.expire();
             return Ok(());
         }
         let (key, slot) = bytes
@@ -342,12 +405,16 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> ManagedStore
             .and_then(|len| bytes.split_at_checked(len))
             .and_then(|(key, slot)| Some((key, S::read(slot)?)))
             .ok_or("its key is too short for that of a window")?;
-        let key = self.key_serde.deserialize(key)?;
-        let row = record.value.map(|bytes| {
-            let value = self.value_serde.deserialize(bytes)?;
-            Ok::<_, BoxError>(ValueAndTimestamp { value, timestamp: record.timestamp })
-        });
-        self.set(&key, slot, row.transpose()?);
+        if let Some(disk) = &self.disk {
+            disk.add(key, slot, record.value.map(|value| (record.timestamp, value)), false)?;
+        } else {
+            let key = self.key_serde.deserialize(key)?;
+            let row = record.value.map(|bytes| {
+                let value = self.value_serde.deserialize(bytes)?;
+                Ok::<_, BoxError>(ValueAndTimestamp { value, timestamp: record.timestamp })
+            });
+            self.set(&key, slot, row.transpose()?);
+        }
         if self.options.operators == 1 {
             // As in the store of aligned windows: the latest record is in some row.
             self.observe(0, record.timestamp);
@@ -382,7 +449,7 @@ mod tests {
     use crate::store::managed::ManagedStore;
     use crate::store::slots::{JoinSlot, Session, Slot, WindowStart};
     use crate::store::table::ValueAndTimestamp;
-    use crate::store::window_store::{Emission, WindowStoreOptions};
+    use crate::store::window_options::{Emission, WindowStoreOptions};
     use headwater_log_store::Timestamp;
 
     type Store<S> = KeyedWindowStore<String, S, String>;

@@ -5,10 +5,10 @@ use std::rc::Rc;
 
 use headwater_log_store::{RecordView, Timestamp};
 
+use crate::backing::Covered;
 use crate::error::{BoxError, Result};
 use crate::record::Headers;
 use crate::store::backed_rows::BackedRows;
-use crate::store::backing::Backing;
 use crate::store::record_cache::CacheBudget;
 
 /// One line of a changelog.
@@ -44,20 +44,29 @@ pub(crate) trait ManagedStore {
     /// Puts the committed values back.
     fn abort(&mut self);
 
-    /// Takes a line of the changelog.
+    /// Takes a line of the changelog. A store on disk adds it to the next write.
     fn restore(&mut self, record: &RecordView<'_>) -> Result<(), BoxError>;
 
     /// Puts the store's rows on disk, if it is of a kind that can have them there.
-    fn back(&mut self, _backing: Box<dyn Backing>) -> bool {
+    fn back(&mut self, _rows: BackedRows) -> bool {
         false
     }
 
-    /// The rows on disk, if they are there: [`log_changes`](Self::log_changes) adds the changes to
-    /// them, and the runtime writes them between the commit of the log and
-    /// [`commit`](Self::commit). Lines of the changelog go to them instead of
-    /// [`restore`](Self::restore).
+    /// The rows on disk, if they are there.
     fn backed(&mut self) -> Option<&mut BackedRows> {
         None
+    }
+
+    /// Goes on from where the rows on disk are, before lines of the changelog come.
+    fn resume(&mut self) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// Writes to disk what was changed, which is in the changelog now. It comes between
+    /// [`log_changes`](Self::log_changes) and [`commit`](Self::commit), and behind lines of the
+    /// changelog.
+    fn write_to_disk(&mut self, covered: Covered) -> Result<(), BoxError> {
+        self.backed().map_or(Ok(()), |rows| rows.write(covered))
     }
 
     /// Gives the store a record cache, if it is of a kind that can have one.

@@ -1,18 +1,24 @@
 //! State stores: typed values in memory, their changes logged at each commit.
 pub(crate) mod table;
 pub(crate) mod record_cache;
-pub(crate) mod backing;
 #[cfg(feature = "persistent")]
 pub(crate) mod fjall_directory;
 pub(crate) mod backed_rows;
 pub(crate) mod managed;
 pub(crate) mod stream_times;
 pub(crate) mod key_value;
+pub(crate) mod rows_by_time;
+pub(crate) mod versions_on_disk;
 pub(crate) mod versioned;
 pub(crate) mod bytes_store;
+pub(crate) mod window_options;
+pub(crate) mod windows_on_disk;
 pub(crate) mod window_store;
+pub(crate) mod window_store_on_disk;
 pub(crate) mod slots;
+pub(crate) mod keyed_on_disk;
 pub(crate) mod keyed_windows;
+pub(crate) mod keyed_windows_on_disk;
 pub(crate) mod cached_windows;
 pub(crate) mod outer_store;
 pub(crate) mod layout;

@@ -68,6 +68,24 @@ impl StreamTimes {
         write(ChangelogRecord { key: KEY, value: Some(&value), timestamp, headers: None })
     }
 
+    /// The times as they are now.
+    pub(crate) fn current(&self) -> &[i64] {
+        &self.current
+    }
+
+    /// Takes times that were written one behind the other. They are committed.
+    pub(crate) fn put_back(&mut self, bytes: &[u8]) -> Result<(), BoxError> {
+        let (times, rest) = bytes.as_chunks::<TIME_BYTES>();
+        if !rest.is_empty() {
+            return Err(format!("times take 8 bytes each, not {} in all", bytes.len()).into());
+        }
+        for (current, time) in self.current.iter_mut().zip(times) {
+            *current = i64::from_be_bytes(*time);
+        }
+        self.commit();
+        Ok(())
+    }
+
     pub(crate) fn commit(&mut self) {
         self.committed.clone_from(&self.current);
     }
@@ -89,16 +107,7 @@ impl StreamTimes {
         if key != KEY {
             return Ok(false);
         }
-        let value = value.unwrap_or_default();
-        let (times, rest) = value.as_chunks::<TIME_BYTES>();
-        if !rest.is_empty() {
-            return Err(format!("times take 8 bytes each, not {} in all", value.len()).into());
-        }
-        for (current, time) in self.current.iter_mut().zip(times) {
-            *current = i64::from_be_bytes(*time);
-        }
-        self.commit();
-        Ok(true)
+        self.put_back(value.unwrap_or_default()).map(|()| true)
     }
 }
 

@@ -159,6 +159,12 @@ impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
         }
     }
 
+    /// Whether a key was changed since the last commit.
+    pub(crate) fn is_dirty(&self, key: &K) -> bool {
+        let slot = self.slots.find(self.hasher.hash_one(key), |slot| slot.key == *key);
+        slot.is_some_and(|slot| slot.dirty != CLEAN)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.slots.is_empty()
     }

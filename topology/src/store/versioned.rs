@@ -1,5 +1,4 @@
-//! The versioned key-value store in memory: the rows of each key with the times from which on they
-//! were valid.
+//! The versioned key-value store: the rows of each key with the times from which on they were valid.
 
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
@@ -8,10 +7,13 @@ use std::ops::Bound;
 
 use headwater_log_store::{RecordView, Timestamp};
 
+use crate::backing::Covered;
 use crate::error::{BoxError, Error, Result};
 use crate::serdes::SerdeRef;
+use crate::store::backed_rows::BackedRows;
 use crate::store::managed::{ChangelogRecord, ChangelogWriter, ManagedStore};
 use crate::store::table::ValueAndTimestamp;
+use crate::store::versions_on_disk::VersionsOnDisk;
 
 /// What has become of a record that was put.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +27,7 @@ pub(crate) enum Put {
 }
 
 /// The versions of a key by the time from which on they are valid; `None` is a removed row.
-type Versions<V> = BTreeMap<Timestamp, Option<V>>;
+pub(crate) type Versions<V> = BTreeMap<Timestamp, Option<V>>;
 
 /// Typed values by key and time.
 ///
@@ -41,6 +43,9 @@ pub(crate) struct VersionedStore<K, V> {
     log: Vec<(K, Option<V>, Timestamp)>,
     /// The committed versions of each key that was changed since the last commit.
     dirty: HashMap<K, Option<Versions<V>>>,
+    /// The committed versions, if they are on disk. Those of a key are then in memory all or not at
+    /// all; a key without any may be there too.
+    disk: Option<VersionsOnDisk<K>>,
     key_serde: SerdeRef<K>,
     value_serde: SerdeRef<V>,
 }
@@ -60,6 +65,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> VersionedStore<K, V> {
             observed_committed: None,
             log: Vec::new(),
             dirty: HashMap::new(),
+            disk: None,
             key_serde,
             value_serde,
         }
@@ -68,6 +74,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> VersionedStore<K, V> {
     /// Sets or removes the row of a key from that time on. Records that are too old are logged all
     /// the same, as in Kafka Streams.
     pub(crate) fn put(&mut self, key: &K, value: Option<V>, timestamp: Timestamp) -> Put {
+        self.load(key);
         self.log.push((key.clone(), value.clone(), timestamp));
         if !self.dirty.contains_key(key) {
             self.dirty.insert(key.clone(), self.rows.get(key).cloned());
@@ -97,20 +104,85 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> VersionedStore<K, V> {
         observed.as_millis().saturating_sub(self.history_ms)
     }
 
+    /// Brings the versions of a key into memory, if they are on disk.
+    fn load(&mut self, key: &K) {
+        let Some(disk) = &mut self.disk else { return };
+        disk.touch(key);
+        if self.rows.contains_key(key) {
+            return;
+        }
+        let mut bytes = Vec::new();
+        let loaded = self
+            .key_serde
+            .serialize(key, &mut bytes)
+            .and_then(|()| disk.load(&bytes, |value| self.value_serde.deserialize(value)));
+        let versions = loaded.unwrap_or_else(|reason| {
+            disk.rows.fail(&reason);
+            Versions::new()
+        });
+        disk.resident += versions.len().max(1);
+        self.rows.insert(key.clone(), versions);
+    }
+
+    /// Whether nothing is left of a key that could be asked for.
+    fn is_over(&self, versions: &Versions<V>) -> bool {
+        let oldest_ms = self
+            .observed
+            .map_or(i64::MIN, |observed| observed.as_millis().saturating_sub(self.history_ms));
+        let mut left = versions.iter();
+        match (left.next(), left.next()) {
+            (None, _) => true,
+            (Some((last, None)), None) => last.as_millis() < oldest_ms,
+            _ => false,
+        }
+    }
+
+    /// Adds the versions that were changed since the last commit to the next write.
+    fn add_to_disk(&self, disk: &VersionsOnDisk<K>) -> Result<(), BoxError> {
+        let (none, mut bytes) = (Versions::new(), Vec::new());
+        let current = |key: &K| self.rows.get(key).filter(|versions| !self.is_over(versions));
+        disk.rows.begin();
+        for (key, committed) in &self.dirty {
+            bytes.clear();
+            self.key_serde.serialize(key, &mut bytes)?;
+            let current = current(key).unwrap_or(&none);
+            let committed = committed.iter().flat_map(BTreeMap::keys);
+            for gone in committed.filter(|time| !current.contains_key(time)) {
+                disk.add(&bytes, *gone, None)?;
+            }
+        }
+        for (key, _, timestamp) in &self.log {
+            let Some(value) = current(key).and_then(|versions| versions.get(timestamp)) else {
+                continue;
+            };
+            bytes.clear();
+            self.key_serde.serialize(key, &mut bytes)?;
+            let mut row = Vec::new();
+            if let Some(value) = value {
+                self.value_serde.serialize(value, &mut row)?;
+            }
+            disk.add(&bytes, *timestamp, Some(value.as_ref().map(|_| row.as_slice())))?;
+        }
+        Ok(())
+    }
+
     /// The newest row of a key.
-    pub(crate) fn get(&self, key: &K) -> Option<ValueAndTimestamp<V>> {
+    pub(crate) fn get(&mut self, key: &K) -> Option<ValueAndTimestamp<V>> {
+        self.load(key);
         let (timestamp, value) = self.rows.get(key)?.last_key_value()?;
         Some(ValueAndTimestamp { value: value.clone()?, timestamp: *timestamp })
     }
 
     /// From when on a key has another version than that of a time.
-    pub(crate) fn next_after(&self, key: &K, time: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn next_after(&mut self, key: &K, time: Timestamp) -> Option<Timestamp> {
+        self.load(key);
         let after = (Bound::Excluded(time), Bound::Unbounded);
         self.rows.get(key)?.range(after).next().map(|(next, _)| *next)
     }
 
     /// The row that a key had at that time; none from before the history, but for a newest row.
-    pub(crate) fn get_as_of(&self, key: &K, time: Timestamp) -> Option<ValueAndTimestamp<V>> {
+    pub(crate) fn get_as_of(&mut self, key: &K, time: Timestamp) -> Option<ValueAndTimestamp<V>> {
+        self.load(key);
         let versions = self.rows.get(key)?;
         let (timestamp, value) = versions.range(..=time).next_back()?;
         let is_latest = versions.last_key_value().is_some_and(|(last, _)| last == timestamp);
@@ -159,24 +231,14 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for Versio
     }
 
     fn commit(&mut self) {
-        let Self { rows, dirty, .. } = self;
-        for key in dirty.keys() {
-            let removed = |versions: &Versions<V>| {
-                versions.len() == 1 && versions.values().all(Option::is_none)
-            };
-            let oldest_ms = self
-                .observed
-                .map_or(i64::MIN, |observed| observed.as_millis().saturating_sub(self.history_ms));
-            let is_over = |versions: &Versions<V>| {
-                versions.last_key_value().is_none_or(|(last, _)| last.as_millis() < oldest_ms)
-            };
-            if rows.get(key).is_some_and(|versions| {
-                versions.is_empty() || (removed(versions) && is_over(versions))
-            }) {
-                rows.remove(key);
+        for key in std::mem::take(&mut self.dirty).into_keys() {
+            if self.rows.get(&key).is_some_and(|versions| self.is_over(versions)) {
+                self.rows.remove(&key);
             }
         }
-        self.dirty.clear();
+        if let Some(disk) = &mut self.disk {
+            disk.drop_clean(&mut self.rows);
+        }
         self.log.clear();
         self.observed_committed = self.observed;
     }
@@ -190,11 +252,46 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for Versio
         }
         self.log.clear();
         self.observed = self.observed_committed;
+        if let Some(disk) = &self.disk {
+            if disk.rows.failure().is_some() {
+                self.rows.clear();
+            }
+            disk.rows.abort();
+        }
+    }
+
+    fn back(&mut self, rows: BackedRows) -> bool {
+        self.disk = Some(VersionsOnDisk::new(rows));
+        true
+    }
+
+    fn backed(&mut self) -> Option<&mut BackedRows> {
+        self.disk.as_mut().map(|disk| &mut disk.rows)
+    }
+
+    fn resume(&mut self) -> Result<(), BoxError> {
+        let Some(disk) = &mut self.disk else { return Ok(()) };
+        self.observed = disk.observed()?;
+        self.observed_committed = self.observed;
+        Ok(())
+    }
+
+    fn write_to_disk(&mut self, covered: Covered) -> Result<(), BoxError> {
+        if let Some(disk) = &self.disk {
+            self.add_to_disk(disk)?;
+            disk.note(self.observed);
+        }
+        self.backed().map_or(Ok(()), |rows| rows.write(covered))
     }
 
     fn restore(&mut self, record: &RecordView<'_>) -> Result<(), BoxError> {
         let key = self.key_serde.deserialize(record.key.ok_or("its key is null")?)?;
         let value = record.value.map(|bytes| self.value_serde.deserialize(bytes)).transpose()?;
+        if self.disk.is_some() {
+            // It is written, and committed, by the runtime.
+            self.put(&key, value, record.timestamp);
+            return Ok(());
+        }
         self.apply(&key, value, record.timestamp);
         self.observed_committed = self.observed;
         Ok(())
@@ -222,7 +319,7 @@ mod tests {
         store.put(&"k".to_owned(), value, Timestamp::from_millis(time))
     }
 
-    fn at(store: &Store, time: i64) -> Option<i64> {
+    fn at(store: &mut Store, time: i64) -> Option<i64> {
         store.get_as_of(&"k".to_owned(), Timestamp::from_millis(time)).map(|row| row.value)
     }
 
@@ -233,17 +330,17 @@ mod tests {
         assert_eq!(put(&mut store, Some(2), 20), Put::Latest);
         assert_eq!(put(&mut store, None, 12), Put::OutOfOrder);
         assert_eq!(
-            [9, 10, 12, 19, 20, 99].map(|time| at(&store, time)),
+            [9, 10, 12, 19, 20, 99].map(|time| at(&mut store, time)),
             [None, Some(1), None, None, Some(2), Some(2)]
         );
         assert_eq!(put(&mut store, Some(9), 200), Put::Latest);
         assert_eq!(
-            [99, 100, 199, 200].map(|time| at(&store, time)),
+            [99, 100, 199, 200].map(|time| at(&mut store, time)),
             [None, Some(2), Some(2), Some(9)]
         );
         assert_eq!(put(&mut store, Some(0), 99), Put::TooOld);
         assert_eq!(put(&mut store, Some(3), 100), Put::OutOfOrder);
-        assert_eq!(at(&store, 100), Some(3));
+        assert_eq!(at(&mut store, 100), Some(3));
         assert_eq!(put(&mut store, Some(8), 200), Put::Latest);
         assert_eq!(store.get(&"k".to_owned()).map(|row| row.value), Some(8));
         assert_eq!(store.dirty_len(), 7, "every put is logged");
@@ -256,11 +353,11 @@ mod tests {
         store.commit();
         put(&mut store, None, 500);
         store.abort();
-        assert_eq!((at(&store, 10), store.dirty_len()), (Some(1), 0));
+        assert_eq!((at(&mut store, 10), store.dirty_len()), (Some(1), 0));
         assert_eq!(put(&mut store, Some(2), 11), Put::Latest);
         put(&mut store, None, 12);
         store.commit();
-        assert_eq!((at(&store, 11), at(&store, 12)), (Some(2), None));
+        assert_eq!((at(&mut store, 11), at(&mut store, 12)), (Some(2), None));
         assert_eq!(store.get(&"k".to_owned()), None);
     }
 }

@@ -1,4 +1,5 @@
-//! The window store in memory: a table per window start, dropped whole when its time is over.
+//! The window store: a table per window start, dropped whole when its time is over. Of a store on
+//! disk the tables have the rows in use.
 
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,63 +8,19 @@ use std::rc::Rc;
 
 use headwater_log_store::{RecordView, Timestamp};
 
+use crate::backing::Covered;
 use crate::error::{BoxError, Error, Result};
 use crate::serdes::SerdeRef;
+use crate::store::backed_rows::BackedRows;
 use crate::store::managed::{ChangelogRecord, ChangelogWriter, ManagedStore};
 use crate::store::record_cache::{CacheBudget, RecordCache};
 use crate::store::stream_times::StreamTimes;
 use crate::store::table::{Isolation, Table, ValueAndTimestamp};
+use crate::store::window_options::WindowStoreOptions;
+use crate::store::windows_on_disk::WindowsOnDisk;
 
 /// What follows the key in a changelog: the window's start and, always 0 here, a sequence number.
 const KEY_SUFFIX_BYTES: usize = 12;
-
-/// Where the close time up to which windows were emitted stands among the times of a store: after
-/// those of its operators.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Emission {
-    /// A window is emitted when its time (its start, or the end of a session) and this many
-    /// milliseconds lie at or before close time.
-    pub(crate) span_ms: i64,
-    /// How much longer than its retention a window is visible.
-    pub(crate) extra_ms: i64,
-    /// Whether windows are kept until they were emitted, however long that takes.
-    pub(crate) keeps_windows: bool,
-}
-
-/// What a store of windows is like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct WindowStoreOptions {
-    pub(crate) retention_ms: i64,
-    /// How many operators share it, each with its own stream time.
-    pub(crate) operators: usize,
-    /// Set where windows are emitted when they close.
-    pub(crate) emission: Option<Emission>,
-}
-
-impl WindowStoreOptions {
-    /// The times of such a store. Those of one operator that emits updates are in its rows.
-    pub(crate) fn times(&self) -> StreamTimes {
-        let logged = self.emission.is_some() || self.operators > 1;
-        StreamTimes::new(self.operators + usize::from(self.emission.is_some()), logged)
-    }
-
-    /// The last time, by the clock of the store, whose windows are hidden.
-    pub(crate) fn hidden_ms(&self, clock_ms: Option<i64>) -> Option<i64> {
-        let extra_ms = self.emission.map_or(0, |emission| emission.extra_ms);
-        Some(clock_ms?.saturating_sub(self.retention_ms).saturating_sub(extra_ms))
-    }
-
-    /// The last time whose windows are over: they are hidden, and need not be emitted any more.
-    pub(crate) fn expired_ms(&self, times: &StreamTimes, clock_ms: Option<i64>) -> Option<i64> {
-        let hidden_ms = self.hidden_ms(clock_ms)?;
-        match self.emission.filter(|emission| emission.keeps_windows) {
-            Some(Emission { span_ms, .. }) => {
-                Some(hidden_ms.min(times.get(self.operators)?.saturating_sub(span_ms)))
-            }
-            None => Some(hidden_ms),
-        }
-    }
-}
 
 /// A row of a window store: the start of its window, and its key.
 pub(crate) type WindowKey<K> = (i64, K);
@@ -77,14 +34,16 @@ pub(crate) struct WindowStore<K, V> {
     pub(super) options: WindowStoreOptions,
     pub(super) windows: BTreeMap<i64, Table<K, V>>,
     /// The starts of the windows with changes, in the order of their first change.
-    dirty: Vec<i64>,
+    pub(super) dirty: Vec<i64>,
     /// The changed keys of all windows, because commits ask for their number at every record.
     dirty_keys: usize,
     /// The stream time of each operator, then the close time of the last emission.
-    times: StreamTimes,
+    pub(super) times: StreamTimes,
     pub(super) clock_ms: Option<i64>,
-    clock_committed_ms: Option<i64>,
+    pub(super) clock_committed_ms: Option<i64>,
     pub(super) cache: Option<RecordCache<WindowKey<K>, V>>,
+    /// The committed rows, if they are on disk; the windows then have only some of them.
+    pub(super) disk: Option<WindowsOnDisk>,
     pub(super) key_serde: SerdeRef<K>,
     pub(super) value_serde: SerdeRef<V>,
 }
@@ -106,6 +65,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
             clock_ms: None,
             clock_committed_ms: None,
             cache: None,
+            disk: None,
             key_serde,
             value_serde,
         }
@@ -120,6 +80,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
     /// The value of a key in the window that starts at `start_ms`, to be changed in place.
     #[inline]
     pub(crate) fn change(&mut self, key: &K, start_ms: i64) -> &mut Option<ValueAndTimestamp<V>> {
+        self.load(key, start_ms);
         let is_hidden = self.is_hidden(key, start_ms);
         match &mut self.cache {
             Some(cache) => {
@@ -143,8 +104,23 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
         slot
     }
 
+    /// Brings the row of a key and a window into its table, if it is on disk.
+    #[inline]
+    fn load(&mut self, key: &K, start_ms: i64) {
+        if self.disk.is_some()
+            && !self.windows.get_mut(&start_ms).is_some_and(|window| window.touch(key))
+        {
+            self.load_from_disk(key, start_ms);
+        }
+    }
+
     /// The value of a key in the window that starts at `start_ms`, unless it is hidden.
-    pub(crate) fn get(&self, key: &K, start_ms: i64) -> Option<&ValueAndTimestamp<V>> {
+    pub(crate) fn get(&mut self, key: &K, start_ms: i64) -> Option<&ValueAndTimestamp<V>> {
+        self.load(key, start_ms);
+        self.row(key, start_ms)
+    }
+
+    fn row(&self, key: &K, start_ms: i64) -> Option<&ValueAndTimestamp<V>> {
         if self.is_hidden(key, start_ms) {
             return None;
         }
@@ -164,16 +140,24 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
     /// The rows of a key in the windows that start from `from_ms` up to and including `to_ms`, but
     /// for those that are hidden.
     pub(crate) fn rows_of(
-        &self,
+        &mut self,
         key: &K,
         from_ms: i64,
         to_ms: i64,
     ) -> impl Iterator<Item = (i64, &ValueAndTimestamp<V>)> {
-        let windows = (from_ms <= to_ms).then(|| self.windows.range(from_ms..=to_ms));
+        if let Some(disk) = &self.disk {
+            let starts = disk.starts(from_ms, to_ms).unwrap_or_else(|reason| {
+                disk.rows.fail(&reason);
+                Vec::new()
+            });
+            starts.into_iter().for_each(|start_ms| self.load(key, start_ms));
+        }
+        let this = &*self;
+        let windows = (from_ms <= to_ms).then(|| this.windows.range(from_ms..=to_ms));
         windows
             .into_iter()
             .flatten()
-            .filter_map(move |(start_ms, _)| Some((*start_ms, self.get(key, *start_ms)?)))
+            .filter_map(move |(start_ms, _)| Some((*start_ms, this.row(key, *start_ms)?)))
     }
 
     /// The close time of the last emission.
@@ -197,22 +181,27 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
 
     /// The committed values of a key, by window start, from `from_ms` up to and including `to_ms`.
     pub(crate) fn fetch(
-        &self,
+        &mut self,
         key: &K,
         from_ms: i64,
         to_ms: i64,
-    ) -> Vec<(i64, ValueAndTimestamp<V>)> {
+    ) -> Result<Vec<(i64, ValueAndTimestamp<V>)>, BoxError> {
         if from_ms > to_ms {
-            return Vec::new();
+            return Ok(Vec::new());
+        }
+        if let Some(disk) = &self.disk {
+            for start_ms in disk.starts(from_ms, to_ms)? {
+                self.load(key, start_ms);
+            }
         }
         let expired_ms = self.expired_ms(Isolation::Committed);
         let windows = self.windows.range(from_ms..=to_ms);
-        windows
+        Ok(windows
             .filter(|(start, _)| self.is_kept(key, **start, expired_ms))
             .filter_map(|(start, table)| {
                 Some((*start, table.get(key, Isolation::Committed)?.clone()))
             })
-            .collect()
+            .collect())
     }
 
     /// All committed values of the windows that start from `from_ms` up to and including `to_ms`:
@@ -235,6 +224,9 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
         if from_ms > to_ms {
             return Ok(found);
         }
+        if let Some(disk) = &self.disk {
+            return self.rows_with_disk(disk, from_ms, to_ms, isolation);
+        }
         let expired_ms = self.expired_ms(isolation);
         for (start, table) in self.windows.range(from_ms..=to_ms) {
             let mut window = Vec::new();
@@ -251,8 +243,11 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
     }
 
     /// Drops the windows whose retention is over: only at a commit, so that an abort finds them.
-    fn expire(&mut self) {
+    pub(super) fn expire(&mut self) {
         let Some(expired_ms) = self.options.expired_ms(&self.times, self.clock_ms) else { return };
+        if let Some(disk) = &mut self.disk {
+            disk.expired_ms = Some(expired_ms);
+        }
         let cached = self.cached_starts(expired_ms);
         while let Some(first) =
             self.windows.first_entry().filter(|first| *first.key() <= expired_ms)
@@ -267,10 +262,13 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
 
     /// The last start whose windows are over. Those that are so as of the last commit are gone
     /// since then, but for what the cache has kept.
-    fn expired_ms(&self, isolation: Isolation) -> Option<i64> {
+    pub(super) fn expired_ms(&self, isolation: Isolation) -> Option<i64> {
         match isolation {
             Isolation::Current => self.options.expired_ms(&self.times, self.clock_ms),
             Isolation::Committed => {
+                if let Some(disk) = &self.disk {
+                    return disk.expired_ms;
+                }
                 self.cache.as_ref()?;
                 self.options.expired_ms(&self.times, self.clock_committed_ms)
             }
@@ -285,7 +283,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
     }
 
     /// Whether a row is not over, or the cache has it.
-    fn is_kept(&self, key: &K, start_ms: i64, expired_ms: Option<i64>) -> bool {
+    pub(super) fn is_kept(&self, key: &K, start_ms: i64, expired_ms: Option<i64>) -> bool {
         expired_ms.is_none_or(|expired_ms| start_ms > expired_ms) || self.has_cached(key, start_ms)
     }
 }
@@ -307,6 +305,9 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for Window
             reason: reason.to_string(),
         };
         let observed = self.times.get(0).map(Timestamp::from_millis);
+        if let Some(disk) = &self.disk {
+            disk.rows.begin();
+        }
         for start in &self.dirty {
             let Some(window) = self.windows.get(start) else { continue };
             for (key, value) in window.dirty() {
@@ -315,12 +316,17 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for Window
                 self.key_serde
                     .serialize(key, &mut key_bytes)
                     .map_err(|reason| serde_error("key", &reason))?;
+                let key_len = key_bytes.len();
                 key_bytes.extend_from_slice(&start.to_be_bytes());
                 key_bytes.extend_from_slice(&0_i32.to_be_bytes());
                 if let Some(value) = value {
                     self.value_serde
                         .serialize(&value.value, &mut value_bytes)
                         .map_err(|reason| serde_error("value", &reason))?;
+                }
+                if let Some((disk, key)) = self.disk.as_ref().zip(key_bytes.get(..key_len)) {
+                    let row = value.map(|value| (value.timestamp, value_bytes.as_slice()));
+                    disk.add(*start, key, row);
                 }
                 write(ChangelogRecord {
                     key: &key_bytes,
@@ -343,6 +349,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for Window
         self.times.commit();
         self.clock_committed_ms = self.clock_ms;
         self.expire();
+        self.drop_clean();
     }
 
     fn abort(&mut self) {
@@ -361,11 +368,34 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for Window
         if let Some(cache) = &mut self.cache {
             cache.clear();
         }
+        if let Some(disk) = &self.disk {
+            disk.rows.abort();
+        }
+    }
+
+    fn back(&mut self, rows: BackedRows) -> bool {
+        self.disk = Some(WindowsOnDisk::new(rows));
+        true
+    }
+
+    fn backed(&mut self) -> Option<&mut BackedRows> {
+        self.disk.as_mut().map(|disk| &mut disk.rows)
+    }
+
+    fn resume(&mut self) -> Result<(), BoxError> {
+        self.read_note()
+    }
+
+    fn write_to_disk(&mut self, covered: Covered) -> Result<(), BoxError> {
+        self.remove_expired()?;
+        self.write_rows(covered)
     }
 
     fn restore(&mut self, record: &RecordView<'_>) -> Result<(), BoxError> {
         let bytes = record.key.ok_or("its key is null")?;
         if self.times.restore(bytes, record.value)? {
+            // It comes behind the rows of its commit, and may be what some of them waited for.
+            self.expire();
             return Ok(());
         }
         let (key, suffix) = bytes
@@ -373,12 +403,17 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for Window
             .ok_or("its key is too short for that of a window")?;
         let (start, _sequence) = suffix.split_first_chunk::<8>().expect("12 bytes hold 8");
         let start_ms = i64::from_be_bytes(*start);
-        let key = self.key_serde.deserialize(key)?;
-        let value = record.value.map(|bytes| {
-            let value = self.value_serde.deserialize(bytes)?;
-            Ok::<_, BoxError>(ValueAndTimestamp { value, timestamp: record.timestamp })
-        });
-        self.windows.entry(start_ms).or_insert_with(Table::new).restore(&key, value.transpose()?);
+        if let Some(disk) = &self.disk {
+            disk.add(start_ms, key, record.value.map(|value| (record.timestamp, value)));
+        } else {
+            let key = self.key_serde.deserialize(key)?;
+            let value = record.value.map(|bytes| {
+                let value = self.value_serde.deserialize(bytes)?;
+                Ok::<_, BoxError>(ValueAndTimestamp { value, timestamp: record.timestamp })
+            });
+            let window = self.windows.entry(start_ms).or_insert_with(Table::new);
+            window.restore(&key, value.transpose()?);
+        }
         if self.options.operators == 1 {
             // A record is part of some window or late, and a late one is older than an earlier
             // one: so the latest time in the changelog is the latest that the operator has seen.
@@ -406,10 +441,11 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for Window
 
 #[cfg(test)]
 mod tests {
-    use super::{Emission, WindowStore, WindowStoreOptions};
+    use super::WindowStore;
     use crate::serdes::DefaultSerde;
     use crate::store::managed::ManagedStore;
     use crate::store::table::ValueAndTimestamp;
+    use crate::store::window_options::{Emission, WindowStoreOptions};
     use headwater_log_store::Timestamp;
 
     fn store(emission: Option<Emission>) -> WindowStore<String, i64> {

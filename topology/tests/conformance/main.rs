@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use headwater_oracle::{Case, CaseFile, Outcome, difference, run};
+use headwater_oracle::{Case, CaseFile, OracleError, Outcome, difference, run, run_with};
+use headwater_topology::{StoreType, StreamsConfig, TopologyConfig};
 
 /// Cases that cannot apply, each with the reason.
 const EXCEPTIONS: [(&str, &str); 1] = [(
@@ -40,10 +41,17 @@ fn cases_of(path: &Path) -> Vec<(String, Case)> {
 }
 
 fn assert_all_agree(cases: &[(String, Case)]) {
+    assert_all_agree_with(cases, |case| run(case, true));
+}
+
+fn assert_all_agree_with(
+    cases: &[(String, Case)],
+    run: impl Fn(&Case) -> Result<Outcome, OracleError>,
+) {
     let mut wrong = Vec::new();
     for (name, case) in cases {
         let expected = Outcome { expected: case.expected.clone(), ..Outcome::default() };
-        let found = run(case, true).map(|found| difference(&expected, &found));
+        let found = run(case).map(|found| difference(&expected, &found));
         match found {
             Ok(None) => {}
             Ok(Some(difference)) => wrong.push(format!("{name}: {difference}")),
@@ -58,6 +66,19 @@ fn every_recorded_case_gives_the_same_records() {
     let mut cases = cases();
     cases.retain(|(name, _)| EXCEPTIONS.iter().all(|(exception, _)| exception != name));
     assert_all_agree(&cases);
+}
+
+#[test]
+fn every_recorded_case_gives_the_same_records_with_stores_on_disk() {
+    let mut cases = cases();
+    cases.retain(|(name, _)| EXCEPTIONS.iter().all(|(exception, _)| exception != name));
+    assert_all_agree_with(&cases, |case| {
+        let dir = tempfile::TempDir::new().unwrap();
+        let topology = TopologyConfig::new().kafka_compat(true).store_type(StoreType::Persistent);
+        // So little memory that most rows are read from the disk again.
+        let config = StreamsConfig::new("test").persistent_store_memory_bytes(64);
+        run_with(case, topology, config.state_dir(dir.path()))
+    });
 }
 
 #[test]

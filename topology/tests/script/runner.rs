@@ -8,7 +8,8 @@
 use std::time::Duration;
 
 use headwater_topology::{
-    BuildError, StreamsBuilder, StreamsConfig, TestOutputTopic, TopologyConfig, TopologyTestDriver,
+    BuildError, StoreType, StreamsBuilder, StreamsConfig, TestOutputTopic, TopologyConfig,
+    TopologyTestDriver,
 };
 
 type Out = TestOutputTopic<Option<String>, Option<String>>;
@@ -31,10 +32,23 @@ pub(crate) fn check_with(
     build: impl Fn(&StreamsBuilder),
     script: &str,
 ) {
+    check_once(topology, streams.clone(), &build, script);
+    // And so with all rows on disk that can be there, hardly any of them in memory.
+    let dir = tempfile::TempDir::new().unwrap();
+    let streams = streams.clone().state_dir(dir.path()).persistent_store_memory_bytes(64);
+    check_once(topology.store_type(StoreType::Persistent), streams, &build, script);
+}
+
+fn check_once(
+    topology: TopologyConfig,
+    streams: StreamsConfig,
+    build: &impl Fn(&StreamsBuilder),
+    script: &str,
+) {
     let builder = StreamsBuilder::with_config(topology);
     build(&builder);
     let topology = builder.build().unwrap();
-    let driver = TopologyTestDriver::with_config(&topology, streams.clone()).unwrap();
+    let driver = TopologyTestDriver::with_config(&topology, streams).unwrap();
     let out = driver.output_topic::<Option<String>, Option<String>>("out").unwrap();
     for line in script.lines() {
         let line = line.split('#').next().unwrap_or_default().trim();

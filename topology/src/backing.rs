@@ -41,7 +41,8 @@ pub(crate) trait Backing {
         visitor: &mut Visitor<'_>,
     ) -> Result<(), BoxError>;
 
-    /// Changes rows and notes how far they are then, all or nothing.
+    /// Changes rows and notes how far they are then, all or nothing. Of several changes of a key the
+    /// last counts.
     fn write(&self, changes: Vec<Change>, covered: Covered) -> Result<(), BoxError>;
 
     /// Forgets all rows.
