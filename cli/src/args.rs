@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use headwater_log_store::Timestamp;
 
+use crate::bridge_args::BridgeCommand;
 use crate::position::{Position, SHAPE, parse_ago, parse_time};
 
 /// Look into a Headwater store, and write to it.
@@ -60,6 +61,13 @@ pub(crate) enum Command {
     Group(GroupCommand),
     /// Append each line of standard input to a topic.
     Produce(ProduceArgs),
+    /// Mirror topics between a Kafka cluster and this store, exactly once.
+    ///
+    /// Records arrive with their partitions, keys, headers and timestamps. Stopped at any moment,
+    /// the next run goes on after the last record that has arrived. Needs a program that was built
+    /// with the feature `kafka`.
+    #[command(subcommand)]
+    Bridge(BridgeCommand),
     /// Look at a store's files: verify, dump and repair them.
     #[command(subcommand)]
     Log(LogCommand),

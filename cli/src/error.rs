@@ -53,6 +53,17 @@ pub(crate) enum Error {
         /// The log's error.
         source: Box<LogError>,
     },
+    /// A bridge failed.
+    #[cfg(feature = "kafka")]
+    #[error(transparent)]
+    Bridge(#[from] headwater_connectors::Error),
+    /// The program was built without Kafka.
+    #[cfg(not(feature = "kafka"))]
+    #[error(
+        "this program was built without Kafka: `cargo install headwater-cli --features kafka` \
+         builds one with it"
+    )]
+    NoKafka,
     /// Signals cannot be caught.
     #[error("cannot catch Ctrl-C")]
     Signal {

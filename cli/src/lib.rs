@@ -2,6 +2,7 @@
 //! so can be a program of your own.
 mod error;
 mod position;
+mod bridge_args;
 mod args;
 mod output;
 mod cmd;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::args::{Cli, Command, GroupCommand, LogCommand, TopicCommand};
-use crate::cmd::{consume, group, log_dump, log_repair, log_verify, produce, topic};
+use crate::cmd::{bridge, consume, group, log_dump, log_repair, log_verify, produce, topic};
 use crate::error::{Error, Result};
 use crate::output::{Output, note};
 
@@ -50,6 +50,7 @@ fn run(cli: &Cli) -> Result<()> {
         Command::Group(GroupCommand::Reset(args)) => group::reset(dir, args, &mut output)?,
         Command::Group(GroupCommand::Delete(args)) => group::delete(dir, args)?,
         Command::Produce(args) => produce::run(dir, args)?,
+        Command::Bridge(command) => bridge::run(dir, command)?,
         Command::Log(LogCommand::Verify(args)) => log_verify::run(dir, args, &mut output)?,
         Command::Log(LogCommand::Repair(args)) => log_repair::run(dir, args, &mut output)?,
         Command::Log(LogCommand::Dump(args)) => log_dump::run(dir, args, &mut output)?,

@@ -5,15 +5,18 @@
 //! one transaction, so a run that is killed at any moment is continued by the next one, without
 //! loss and without a duplicate.
 //!
-//! [`FileSource`] reads the lines of a text file, plain or gzip.
+//! [`FileSource`] reads the lines of a text file, plain or gzip. A [`Bridge`] mirrors topics of one log in another,
+//! in the same way.
 mod error;
 mod connector;
 mod position;
 mod runner;
 pub mod file;
+pub mod bridge;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 
+pub use bridge::{Bridge, BridgeProgress, PartitionProgress};
 pub use connector::{Source, SourceOffset, SourcePartition};
 pub use error::{Error, Result};
 pub use file::FileSource;

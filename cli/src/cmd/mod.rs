@@ -1,4 +1,5 @@
 //! One file per command.
+pub(crate) mod bridge;
 pub(crate) mod consume;
 pub(crate) mod group;
 pub(crate) mod log_dump;

@@ -117,7 +117,14 @@ impl Log for KafkaLog {
             Ok(_) => cluster.wait_until_known("create_topic", || {
                 Ok(cluster.find_partitions(&topic.name)? == Some(topic.partitions))
             }),
-            Err((_, Code::TopicAlreadyExists)) => Err(Error::TopicExists { topic: name }),
+            Err((_, Code::TopicAlreadyExists)) => {
+                // Somebody else may be creating it right now, and whoever hears that it exists
+                // goes on to use it.
+                cluster.wait_until_known("create_topic", || {
+                    Ok(cluster.find_partitions(&topic.name)?.is_some())
+                })?;
+                Err(Error::TopicExists { topic: name })
+            }
             Err((_, Code::InvalidConfig)) => Err(config_error(&topic.configs)),
             Err((_, code)) => Err(failure::of_code("create_topic", code)),
         }
