@@ -18,6 +18,7 @@ mod ours;
 #[cfg(feature = "peers")]
 mod peers;
 mod log;
+mod topology;
 
 use std::process::ExitCode;
 
@@ -30,6 +31,16 @@ pub enum Scale {
     Quick,
     /// Large enough for figures.
     Full,
+}
+
+impl Scale {
+    /// Of two sizes the one of this run.
+    pub fn size(self, quick: u32, full: u32) -> u32 {
+        match self {
+            Self::Quick => quick,
+            Self::Full => full,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -66,7 +77,8 @@ fn main() -> ExitCode {
     };
     match group.as_str() {
         "log" => log::rows(scale, &only, report),
-        "topology" | "runtime" | "kafka" => {
+        "topology" => topology::rows(scale, &only, report),
+        "runtime" | "kafka" => {
             eprintln!("group {group} has no rows yet");
             return ExitCode::FAILURE;
         }

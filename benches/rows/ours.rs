@@ -32,8 +32,12 @@ pub fn open_store(folder: &Path, class: Class, partitions: usize) -> LogStore {
 
 /// A partition of the topic.
 pub fn partition(number: usize) -> TopicPartition {
-    let number = PartitionId::new(u32::try_from(number).unwrap());
-    TopicPartition::new(TopicName::new(TOPIC).unwrap(), number)
+    partition_of(TOPIC, u32::try_from(number).unwrap())
+}
+
+/// A partition of any topic.
+pub fn partition_of(topic: &str, number: u32) -> TopicPartition {
+    TopicPartition::new(TopicName::new(topic).unwrap(), PartitionId::new(number))
 }
 
 fn open(folder: &Path, class: Class, handles: Handles) -> Vec<Box<dyn Contender>> {

@@ -1,0 +1,73 @@
+//! A case: an input, a topology, and the loop that does the same by hand; measured as a row.
+
+use std::cell::{Cell, OnceCell};
+use std::path::PathBuf;
+
+use headwater_topology::{StreamsConfig, Topology};
+
+use crate::Scale;
+use crate::contender::folder;
+use crate::row::{Better, Goals, Row, Side};
+use crate::topology::cpu::cpu_seconds;
+use crate::topology::floor::{self, Floor};
+use crate::topology::input::{Input, frames_of};
+use crate::topology::ours;
+
+/// See the module.
+pub struct Case {
+    pub name: String,
+    /// Against the floor, and against Kafka Streams.
+    pub goals: (f64, f64),
+    pub topics: &'static [&'static str],
+    /// Makes the input, and returns how many records (or words) it is counted as.
+    pub generate: fn(Scale, &Input<'_>) -> u32,
+    pub topology: Box<dyn Fn() -> Topology>,
+    pub floor: fn(&mut Floor),
+}
+
+/// Measures a case: its values are records for each second of processor time.
+pub fn measure(case: &Case, scale: Scale, report: &mut dyn FnMut(Row<'_>)) {
+    let folder = folder();
+    let path = folder.path();
+    let store = ours::open(&path.join("store"));
+    let input = Input::new(&store, path, case.topics);
+    let units = f64::from((case.generate)(scale, &input));
+    input.end();
+    let files: Vec<PathBuf> = case.topics.iter().map(|topic| frames_of(path, topic)).collect();
+
+    let topology = (case.topology)();
+    let runs = Cell::new(0);
+    // Both sides have to write the same, or they do not do the same work.
+    let written = OnceCell::new();
+    let ours = || {
+        let run = runs.replace(runs.get() + 1);
+        let config = StreamsConfig::new(format!("bench-{run}"));
+        let look = |store: &_| {
+            written.get_or_init(|| ours::digest(store));
+        };
+        units / ours::run(&store, &topology, config, look)
+    };
+    let is_compared = Cell::new(false);
+    let by_hand = || {
+        let out = crate::contender::folder();
+        let mut floor = Floor::new(&files, out.path());
+        let seconds = cpu_seconds(|| {
+            (case.floor)(&mut floor);
+            floor.end();
+        });
+        if !is_compared.replace(true) {
+            assert_eq!(written.get(), Some(&floor::digest(out.path())), "{}", case.name);
+        }
+        units / seconds
+    };
+    report(Row {
+        name: case.name.clone(),
+        unit: "rec/CPU-s",
+        better: Better::Higher,
+        ours: Side::new("headwater", ours),
+        floors: vec![Side::new("loop", by_hand)],
+        peers: Vec::new(),
+        goals: Goals { floor: Some(case.goals.0), peer: Some(case.goals.1), absolute: None },
+    });
+    store.close().unwrap();
+}

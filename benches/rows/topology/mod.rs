@@ -1,0 +1,17 @@
+//! The rows of the group `topology`: topologies on the embedded log beside hand-written loops over
+//! the same bytes, and beside Kafka Streams.
+
+pub mod frames;
+mod digest;
+pub mod cpu;
+pub mod floor;
+pub mod input;
+pub mod ours;
+pub mod case;
+mod stateless;
+mod aggregates;
+mod windows;
+mod joins;
+mod rows;
+
+pub use rows::rows;
