@@ -19,6 +19,9 @@ const STICKY_BYTES: usize = 16 << 10;
 /// If `partitions` is zero.
 #[must_use]
 pub fn partition_for_key(key: &[u8], partitions: u32) -> PartitionId {
+    if partitions == 1 {
+        return PartitionId::new(0);
+    }
     PartitionId::new((murmur2(key) & 0x7fff_ffff) % partitions)
 }
 

@@ -59,6 +59,18 @@ struct KnownTopic {
     sticky: Sticky,
 }
 
+impl KnownTopic {
+    fn choose(&mut self, record: &ProducerRecord<'_>) -> Result<Arc<Partition>> {
+        let partitions = self.topic.partition_count();
+        let partition = match (record.partition, record.key) {
+            (Some(partition), _) => partition,
+            (None, Some(key)) => partition_for_key(key, partitions),
+            (None, None) => self.sticky.next(record.value.map_or(0, <[u8]>::len), partitions),
+        };
+        self.topic.partition(partition).map(Arc::clone)
+    }
+}
+
 impl LogProducer {
     pub(crate) fn new(engine: Arc<Engine>, config: &ProducerConfig) -> Result<Self> {
         let writer = engine.writer("producer")?;
@@ -95,24 +107,17 @@ impl LogProducer {
     /// The partition that a record goes to.
     fn choose(&mut self, record: &ProducerRecord<'_>) -> Result<Arc<Partition>> {
         let version = self.engine.topics_version();
-        if !self.topics.contains_key(record.topic) {
-            let topic = self.engine.topic(record.topic)?;
-            let known = KnownTopic { topic, version, sticky: Sticky::default() };
-            self.topics.insert(record.topic.to_owned(), known);
+        if let Some(known) = self.topics.get_mut(record.topic) {
+            if known.version != version {
+                // It may have more partitions now, or be another one.
+                known.topic = self.engine.topic(record.topic)?;
+                known.version = version;
+            }
+            return known.choose(record);
         }
-        let known = self.topics.get_mut(record.topic).expect("just inserted");
-        if known.version != version {
-            // It may have more partitions now, or be another one.
-            known.topic = self.engine.topic(record.topic)?;
-            known.version = version;
-        }
-        let partitions = known.topic.partition_count();
-        let partition = match (record.partition, record.key) {
-            (Some(partition), _) => partition,
-            (None, Some(key)) => partition_for_key(key, partitions),
-            (None, None) => known.sticky.next(record.value.map_or(0, <[u8]>::len), partitions),
-        };
-        known.topic.partition(partition).map(Arc::clone)
+        let topic = self.engine.topic(record.topic)?;
+        let known = KnownTopic { topic, version, sticky: Sticky::default() };
+        self.topics.entry(record.topic.to_owned()).or_insert(known).choose(record)
     }
 }
 

@@ -26,6 +26,8 @@ const RECORD_BITS: u32 = 40;
 pub(crate) struct Transaction {
     parts: Vec<Part>,
     by_place: HashMap<(u64, PartitionId), usize>,
+    /// The part of the last record: that of the next one is mostly the same.
+    last: usize,
     commits: Vec<OffsetCommit>,
     bytes: usize,
     bytes_max: usize,
@@ -48,6 +50,7 @@ impl Transaction {
         Self {
             parts: Vec::new(),
             by_place: HashMap::new(),
+            last: 0,
             commits: Vec::new(),
             bytes: 0,
             bytes_max,
@@ -170,8 +173,11 @@ impl Transaction {
     }
 
     fn slot(&mut self, partition: &Arc<Partition>) -> usize {
+        if self.parts.get(self.last).is_some_and(|part| Arc::ptr_eq(&part.partition, partition)) {
+            return self.last;
+        }
         let parts = &mut self.parts;
-        *self.by_place.entry(partition.place_key()).or_insert_with(|| {
+        self.last = *self.by_place.entry(partition.place_key()).or_insert_with(|| {
             parts.push(Part {
                 partition: Arc::clone(partition),
                 full: Vec::new(),
@@ -179,7 +185,8 @@ impl Transaction {
                 records: 0,
             });
             parts.len() - 1
-        })
+        });
+        self.last
     }
 }
 

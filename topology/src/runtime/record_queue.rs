@@ -51,8 +51,8 @@ pub(crate) struct RecordQueue {
     pub(crate) internal: bool,
     source: Box<dyn Source>,
     feed: Feed,
-    /// The event time of the head, once it is decoded.
-    head: Option<Timestamp>,
+    /// The event time and the offset of the head, once it is decoded.
+    head: Option<(Timestamp, Offset)>,
     partition_time: Option<Timestamp>,
     /// The next offset to process.
     position: Offset,
@@ -148,7 +148,7 @@ impl RecordQueue {
     /// and the caller decides whether to go on, because dead letters fill a transaction too.
     #[inline]
     pub(crate) fn load_head(&mut self, context: &mut Context, poison: &Poison) -> Step<Head> {
-        if let Some(timestamp) = self.head {
+        if let Some((timestamp, _)) = self.head {
             return Ok(Head::Ready(timestamp));
         }
         let Some((batch, index)) = self.peek()? else { return Ok(Head::None) };
@@ -166,7 +166,7 @@ impl RecordQueue {
             None => self.source.load(&view, self.partition_time, context)?,
         };
         if let Some(timestamp) = loaded {
-            self.head = loaded;
+            self.head = Some((timestamp, view.offset));
             return Ok(Head::Ready(timestamp));
         }
         self.advance(view.offset);
@@ -176,9 +176,8 @@ impl RecordQueue {
     /// Processes the head, which `load_head` has found.
     #[inline]
     pub(crate) fn process_head(&mut self, context: &mut Context) -> Step {
-        let Some(timestamp) = self.head.take() else { return Ok(()) };
+        let Some((timestamp, offset)) = self.head.take() else { return Ok(()) };
         let Some((batch, index)) = self.peek()? else { return Ok(()) };
-        let offset = batch.get(index).map_or(self.position, |view| view.offset);
         context.current.batch = Some(batch);
         context.current.index = index;
         self.source.process(context)?;
@@ -193,8 +192,11 @@ impl RecordQueue {
         match &mut self.feed {
             Feed::Merged(merge) => merge.peek(),
             Feed::Polled { batches, index, .. } => Ok(batches.front().and_then(|batch| {
-                let view = batch.get(*index)?;
-                end.is_none_or(|end| view.offset < end).then(|| (Rc::clone(batch), *index))
+                let is_next = match end {
+                    None => *index < batch.len(),
+                    Some(end) => batch.get(*index)?.offset < end,
+                };
+                is_next.then(|| (Rc::clone(batch), *index))
             })),
         }
     }

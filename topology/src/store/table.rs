@@ -34,8 +34,16 @@ struct Slot<K, V> {
 pub(crate) struct Table<K, V> {
     slots: HashTable<Slot<K, V>>,
     hasher: DefaultHashBuilder,
-    /// Each changed key once, in the order of its first change, with its committed value.
-    dirty: Vec<(K, Option<ValueAndTimestamp<V>>)>,
+    /// The changed keys, each once, in the order of its first change.
+    dirty: Vec<Dirty<V>>,
+}
+
+/// A changed key: the slot that has its place in the dirty set, and this hash. To find it takes no
+/// look at keys, whose bytes lie elsewhere in memory.
+#[derive(Debug)]
+struct Dirty<V> {
+    hash: u64,
+    committed: Option<ValueAndTimestamp<V>>,
 }
 
 /// A table's values by key: either those that operators see, or the committed ones.
@@ -65,11 +73,9 @@ impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
         dirty_keys: &mut usize,
     ) -> &mut Option<ValueAndTimestamp<V>> {
         let hasher = &self.hasher;
-        let entry = self.slots.entry(
-            hasher.hash_one(key),
-            |slot| slot.key == *key,
-            |slot| hasher.hash_one(&slot.key),
-        );
+        let hash = hasher.hash_one(key);
+        let entry =
+            self.slots.entry(hash, |slot| slot.key == *key, |slot| hasher.hash_one(&slot.key));
         let slot = match entry {
             TableEntry::Occupied(occupied) => occupied.into_mut(),
             TableEntry::Vacant(vacant) => vacant
@@ -78,10 +84,10 @@ impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
         };
         slot.used = true;
         if slot.dirty == CLEAN {
-            // These are the caller's clones: if one panics, nothing has changed yet.
-            let committed = (key.clone(), slot.value.clone());
-            slot.dirty = u32::try_from(self.dirty.len()).expect("a commit changes < 2^32 keys");
-            self.dirty.push(committed);
+            // This is the caller's clone: if it panics, nothing has changed yet.
+            let committed = slot.value.clone();
+            slot.dirty = place(self.dirty.len());
+            self.dirty.push(Dirty { hash, committed });
             *dirty_keys += 1;
         }
         &mut slot.value
@@ -108,7 +114,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
         if isolation == Isolation::Current || slot.dirty == CLEAN {
             return slot.value.as_ref();
         }
-        self.dirty.get(slot.dirty as usize)?.1.as_ref()
+        self.dirty.get(slot.dirty as usize)?.committed.as_ref()
     }
 
     /// Sets or removes a value as committed.
@@ -180,34 +186,42 @@ impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
 
     /// The keys changed since the last commit, by first change, with their current values.
     pub(crate) fn dirty(&self) -> impl Iterator<Item = (&K, Option<&ValueAndTimestamp<V>>)> {
-        self.dirty.iter().map(|(key, _)| (key, self.get(key, Isolation::Current)))
+        self.dirty.iter().enumerate().filter_map(|(index, dirty)| {
+            let place = place(index);
+            let slot = self.slots.find(dirty.hash, |slot| slot.dirty == place)?;
+            Some((&slot.key, slot.value.as_ref()))
+        })
     }
 
     /// Makes the current values the committed ones; `removed` is told of keys that are gone.
     pub(crate) fn commit(&mut self, mut removed: impl FnMut(&K)) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for (key, _) in &dirty {
-            let hash = self.hasher.hash_one(key);
-            if let Ok(mut occupied) = self.slots.find_entry(hash, |slot| slot.key == *key) {
+        for (index, dirty) in self.dirty.drain(..).enumerate() {
+            let place = place(index);
+            if let Ok(mut occupied) = self.slots.find_entry(dirty.hash, |slot| slot.dirty == place)
+            {
                 if occupied.get().value.is_some() {
                     occupied.get_mut().dirty = CLEAN;
                 } else {
-                    occupied.remove();
-                    removed(key);
+                    removed(&occupied.remove().0.key);
                 }
             }
         }
-        dirty.clear();
-        self.dirty = dirty;
     }
 
     /// Puts the committed values back; `removed` is told of keys that had none.
     pub(crate) fn abort(&mut self, mut removed: impl FnMut(&K)) {
-        for (key, committed) in std::mem::take(&mut self.dirty) {
-            if committed.is_none() {
-                removed(&key);
+        for (index, dirty) in std::mem::take(&mut self.dirty).into_iter().enumerate() {
+            let place = place(index);
+            if let Ok(mut occupied) = self.slots.find_entry(dirty.hash, |slot| slot.dirty == place)
+            {
+                if dirty.committed.is_some() {
+                    let slot = occupied.get_mut();
+                    slot.value = dirty.committed;
+                    slot.dirty = CLEAN;
+                } else {
+                    removed(&occupied.remove().0.key);
+                }
             }
-            self.restore(&key, committed);
         }
     }
 
@@ -217,4 +231,9 @@ impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
             occupied.remove();
         }
     }
+}
+
+/// A place in the dirty set, as slots note it.
+fn place(index: usize) -> u32 {
+    u32::try_from(index).ok().filter(|place| *place != CLEAN).expect("a commit changes < 2^32 keys")
 }
