@@ -19,6 +19,7 @@ mod ours;
 mod peers;
 mod log;
 mod topology;
+mod runtime;
 
 use std::process::ExitCode;
 
@@ -47,6 +48,9 @@ fn main() -> ExitCode {
     let (mut group, mut only) = (None, String::new());
     let (mut scale, mut json) = (Scale::Full, false);
     let mut arguments = std::env::args().skip(1);
+    if std::env::args().nth(1).as_deref() == Some(runtime::MEMORY_CHILD) {
+        return runtime::memory_child(arguments.skip(1));
+    }
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--quick" => scale = Scale::Quick,
@@ -78,7 +82,8 @@ fn main() -> ExitCode {
     match group.as_str() {
         "log" => log::rows(scale, &only, report),
         "topology" => topology::rows(scale, &only, report),
-        "runtime" | "kafka" => {
+        "runtime" => runtime::rows(scale, &only, report),
+        "kafka" => {
             eprintln!("group {group} has no rows yet");
             return ExitCode::FAILURE;
         }

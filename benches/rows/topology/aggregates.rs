@@ -25,6 +25,7 @@ pub fn sums() -> Case {
         },
         topology: Box::new(sums_topology),
         floor: sums_floor,
+        kafka_streams: Some("sums"),
     }
 }
 
@@ -67,6 +68,7 @@ pub fn word_count() -> Case {
         generate: lines,
         topology: Box::new(word_count_topology),
         floor: word_count_floor,
+        kafka_streams: Some("words"),
     }
 }
 

@@ -11,7 +11,14 @@ use crate::row::{Better, Goals, Row, Side};
 use crate::topology::cpu::cpu_seconds;
 use crate::topology::floor::{self, Floor};
 use crate::topology::input::{Input, frames_of};
+use crate::topology::kafka_streams::KafkaStreams;
 use crate::topology::ours;
+
+/// Makes an input, and returns how many records (or words) it is counted as.
+pub type Generate = fn(Scale, &Input<'_>) -> u32;
+
+/// The loop that does by hand what the topology does.
+pub type ByHand = fn(&mut Floor);
 
 /// See the module.
 pub struct Case {
@@ -19,10 +26,11 @@ pub struct Case {
     /// Against the floor, and against Kafka Streams.
     pub goals: (f64, f64),
     pub topics: &'static [&'static str],
-    /// Makes the input, and returns how many records (or words) it is counted as.
-    pub generate: fn(Scale, &Input<'_>) -> u32,
+    pub generate: Generate,
     pub topology: Box<dyn Fn() -> Topology>,
-    pub floor: fn(&mut Floor),
+    pub floor: ByHand,
+    /// The same topology in `benches/kafka-streams`.
+    pub kafka_streams: Option<&'static str>,
 }
 
 /// Measures a case: its values are records for each second of processor time.
@@ -60,13 +68,24 @@ pub fn measure(case: &Case, scale: Scale, report: &mut dyn FnMut(Row<'_>)) {
         }
         units / seconds
     };
+    let inputs: Vec<_> = case.topics.iter().copied().zip(files.iter().cloned()).collect();
+    let mut started = None;
+    let peer = KafkaStreams::built().zip(case.kafka_streams).map(|(built, name)| {
+        let (written, inputs) = (&written, &inputs);
+        Side::new("Kafka Streams", move || {
+            let peer = started.get_or_insert_with(|| KafkaStreams::start(&built, name, inputs));
+            let run = peer.run();
+            assert_eq!(written.get().map(|digest| digest.records), Some(run.written), "{name}");
+            units / run.seconds
+        })
+    });
     report(Row {
         name: case.name.clone(),
         unit: "rec/CPU-s",
         better: Better::Higher,
         ours: Side::new("headwater", ours),
         floors: vec![Side::new("loop", by_hand)],
-        peers: Vec::new(),
+        peers: peer.into_iter().collect(),
         goals: Goals { floor: Some(case.goals.0), peer: Some(case.goals.1), absolute: None },
     });
     store.close().unwrap();

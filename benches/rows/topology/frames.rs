@@ -83,7 +83,7 @@ impl FrameReader {
         Some(i64::from_be_bytes(*content.first_chunk().unwrap()))
     }
 
-    #[expect(clippy::should_implement_trait, reason = "a frame borrows from its reader")]
+    /// The next frame.
     pub fn next(&mut self) -> Option<Frame<'_>> {
         let len = self.fill()?;
         let frame = &self.buffer[self.start..self.start + len];

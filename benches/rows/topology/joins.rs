@@ -21,6 +21,7 @@ pub fn stream_table() -> Case {
         generate: table_and_stream,
         topology: Box::new(stream_table_topology),
         floor: stream_table_floor,
+        kafka_streams: Some("stream-table"),
     }
 }
 
@@ -92,6 +93,7 @@ pub fn stream_stream() -> Case {
         generate: two_streams,
         topology: Box::new(stream_stream_topology),
         floor: stream_stream_floor,
+        kafka_streams: Some("stream-stream"),
     }
 }
 

@@ -7,11 +7,13 @@ pub mod cpu;
 pub mod floor;
 pub mod input;
 pub mod ours;
+mod kafka_streams;
 pub mod case;
 mod stateless;
 mod aggregates;
 mod windows;
 mod joins;
+mod nexmark;
 mod rows;
 
 pub use rows::rows;

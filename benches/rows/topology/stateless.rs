@@ -28,6 +28,7 @@ pub fn chain() -> Case {
         },
         topology: Box::new(chain_topology),
         floor: chain_floor,
+        kafka_streams: Some("chain"),
     }
 }
 
@@ -65,7 +66,7 @@ fn chain_floor(floor: &mut Floor) {
 }
 
 /// How many typed records each record of the log becomes.
-const FAN_OUT: u64 = 10_000;
+const FAN_OUT: u32 = 10_000;
 const OPERATORS: u64 = 5;
 
 /// Five operators on typed records: what a record costs that neither comes from a log nor goes
@@ -88,8 +89,8 @@ pub fn dsl_alone(scale: Scale, report: &mut dyn FnMut(Row<'_>)) {
         ours::run_once(&topology, config, &log);
         let elapsed = started.elapsed();
         // Of ten values nine pass the first filter, and all of those the second.
-        assert_eq!(seen.load(Ordering::Relaxed), records * FAN_OUT / 10 * 9);
-        elapsed.as_nanos() as f64 / (records * FAN_OUT * OPERATORS) as f64
+        assert_eq!(seen.load(Ordering::Relaxed), records * u64::from(FAN_OUT) / 10 * 9);
+        elapsed.as_nanos() as f64 / (records * u64::from(FAN_OUT) * OPERATORS) as f64
     };
     report(Row {
         name: "the DSL alone, 5 operators, a record and operator".to_owned(),
@@ -105,7 +106,7 @@ pub fn dsl_alone(scale: Scale, report: &mut dyn FnMut(Row<'_>)) {
 fn typed_topology(seen: &Arc<AtomicU64>) -> Topology {
     let builder = StreamsBuilder::new();
     let numbers = builder.stream::<i64, i64>("in");
-    let typed = numbers.flat_map_values(|first| (0..FAN_OUT).map(move |n| first + n as i64));
+    let typed = numbers.flat_map_values(|first| (0..FAN_OUT).map(move |n| first + i64::from(n)));
     let chain = typed
         .map_values(|value| value * 3)
         .filter(|_, value| value % 10 != 0)

@@ -34,6 +34,7 @@ pub fn tumbling() -> Case {
         },
         topology: Box::new(tumbling_topology),
         floor: tumbling_floor,
+        kafka_streams: Some("tumbling"),
     }
 }
 
@@ -105,6 +106,7 @@ pub fn sessions() -> Case {
         },
         topology: Box::new(sessions_topology),
         floor: sessions_floor,
+        kafka_streams: Some("sessions"),
     }
 }
 
@@ -183,6 +185,7 @@ pub fn sliding() -> Case {
         },
         topology: Box::new(sliding_topology),
         floor: sliding_floor,
+        kafka_streams: Some("sliding"),
     }
 }
 

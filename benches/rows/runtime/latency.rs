@@ -1,0 +1,68 @@
+//! Rows of the time from an append to the output of an idle application, of which a reader waits.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use headwater_log_store::{ConsumerConfig, Durability, Log, NewTopic, Record};
+use headwater_topology::{Streams, StreamsConfig};
+
+use crate::contender::folder;
+use crate::ours::partition_of;
+use crate::row::{Better, Goals, Row, Side};
+use crate::runtime::plan::{self, Plan};
+use crate::topology::ours::OUTPUT;
+
+/// How long everybody gets to fall asleep before the next record.
+const REST: Duration = Duration::from_millis(2);
+const POLL: Duration = Duration::from_secs(10);
+
+/// The median, and the hundredth that takes longest; one hop with state.
+pub fn rows(plan: &mut Plan<'_>) {
+    let samples = plan.scale.size(50, 500);
+    for durability in [Durability::Os, Durability::Sync] {
+        for (percentile, micros_max) in [(50, 100.0), (99, 1_000.0)] {
+            let name = format!("end to end at idle, {durability:?}, p{percentile}");
+            // With a sync it is what a sync costs, and that of the append.
+            let absolute = (durability == Durability::Os).then_some(micros_max);
+            if plan.wants(&name) {
+                (plan.report)(Row {
+                    name,
+                    unit: "µs",
+                    better: Better::Lower,
+                    ours: Side::new("headwater", || micros(durability, samples, percentile)),
+                    floors: Vec::new(),
+                    peers: Vec::new(),
+                    goals: Goals { absolute, ..Goals::default() },
+                });
+            }
+        }
+    }
+}
+
+fn micros(durability: Durability, samples: u32, percentile: usize) -> f64 {
+    let folder = folder();
+    let store = plan::open(folder.path(), durability);
+    for topic in ["in", OUTPUT] {
+        store.create_topic(&NewTopic::new(topic)).unwrap();
+    }
+    let log: Arc<dyn Log> = Arc::new(store.clone());
+    let streams = Streams::new(&plan::counts(), StreamsConfig::new("idle"), log);
+    streams.start().unwrap();
+    let mut consumer = store.consumer(&ConsumerConfig::default()).unwrap();
+    consumer.assign(&[partition_of(OUTPUT, 0)]).unwrap();
+    let (input, value) = (partition_of("in", 0), 1_i64.to_be_bytes());
+    let mut micros = Vec::new();
+    for number in 0..samples {
+        std::thread::park_timeout(REST);
+        let key = (number % 10).to_be_bytes();
+        let key = [b'a' + key[3]];
+        let started = Instant::now();
+        store.append(&input, &Record::value(&value).with_key(&key)).unwrap();
+        let batches = consumer.poll(POLL).unwrap();
+        micros.push(started.elapsed().as_secs_f64() * 1e6);
+        assert_eq!(batches[0].get(0).unwrap().offset.value(), u64::from(number));
+    }
+    streams.close().unwrap();
+    micros.sort_by(f64::total_cmp);
+    micros[(micros.len() - 1) * percentile / 100]
+}
