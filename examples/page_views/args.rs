@@ -16,6 +16,10 @@ pub(crate) struct Args {
     /// The folder of the store. Default = headwater-page-views in the system's temporary folder.
     #[arg(long, value_name = "PATH")]
     pub(crate) dir: Option<PathBuf>,
+    /// Run on a Kafka cluster instead of a folder: the brokers, several with commas between. The
+    /// example has to be built with the feature `kafka`; nothing else changes.
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "dir")]
+    pub(crate) kafka: Option<String>,
     /// An access log in the combined format, plain or gzip. Default = what the folder was begun
     /// with, or else examples/data/web-access.log.gz, 10,000 hits of a real web site.
     #[arg(long, value_name = "PATH")]

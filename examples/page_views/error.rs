@@ -24,6 +24,11 @@ pub(crate) enum Error {
     OtherFile,
     #[error("the settings that were noted in the folder cannot be read or written")]
     Settings { source: serde_json::Error },
+    #[cfg(not(feature = "kafka"))]
+    #[error(
+        "--kafka needs the feature: cargo run --features kafka --example page_views -- --kafka"
+    )]
+    NoKafka,
     #[error("cannot write to standard output")]
     Output { source: io::Error },
     #[error("cannot catch Ctrl-C")]

@@ -56,28 +56,41 @@ fn run(args: &Args, progress: &mut ProgressLine) -> Result<()> {
     if let Some(file) = &args.file {
         check_readable(file)?; // Before a store is made for it.
     }
-    let log = LogStore::create(&dir)?;
-    progress.finish(&format!("store: {}", dir.display()));
+    let store = match args.kafka {
+        None => Some(LogStore::create(&dir)?),
+        Some(_) => None,
+    };
+    let shared: Arc<dyn Log> = match (&store, &args.kafka) {
+        (Some(store), _) => {
+            progress.finish(&format!("store: {}", dir.display()));
+            Arc::new(store.clone())
+        }
+        (None, brokers) => {
+            let brokers = brokers.as_deref().unwrap_or_default();
+            progress.finish(&format!("cluster: {brokers}"));
+            cluster(brokers)?
+        }
+    };
+    let log = shared.as_ref();
 
-    let mut settings = Settings::resolve(&log, args)?;
-    create_topics(&log)?;
-    append_lines(&log, &settings, &interrupted, progress)?;
+    let mut settings = Settings::resolve(log, args)?;
+    create_topics(log)?;
+    append_lines(&shared, &settings, &interrupted, progress)?;
 
     let topology = views::topology(settings.logic)?;
-    let shared: Arc<dyn Log> = Arc::new(log.clone());
     if settings.reset {
         let reset = Reset::new(&topology, &views::config())
             .empty_topic(views::VIEWS_BY_PATH)
             .empty_topic(views::VIEWS_BY_PATH_AND_HOUR)
             .empty_topic(views::DEAD_LETTERS);
         reset.plan(&shared)?.execute(&shared)?;
-        settings.reset_done(&log)?;
+        settings.reset_done(log)?;
         progress.finish("replay: everything is computed anew from the log");
     }
 
     let started = Instant::now();
-    let lines = lines_ahead(&log)?;
-    let streams = Streams::new(&topology, views::config(), shared);
+    let lines = lines_ahead(log)?;
+    let streams = Streams::new(&topology, views::config(), Arc::clone(&shared));
     streams.start()?;
     wait_until_caught_up(&streams, &interrupted, progress)?;
     match lines {
@@ -95,7 +108,21 @@ fn run(args: &Args, progress: &mut ProgressLine) -> Result<()> {
 
     report::print_tables(&streams)?;
     streams.close()?;
-    Ok(log.close()?)
+    match store {
+        Some(store) => Ok(store.close()?),
+        None => Ok(()),
+    }
+}
+
+/// The cluster as the log.
+#[cfg(feature = "kafka")]
+fn cluster(brokers: &str) -> Result<Arc<dyn Log>> {
+    Ok(Arc::new(headwater::connectors::KafkaLog::builder(brokers).connect()?))
+}
+
+#[cfg(not(feature = "kafka"))]
+fn cluster(_brokers: &str) -> Result<Arc<dyn Log>> {
+    Err(Error::NoKafka)
 }
 
 /// Ctrl-C sets the flag; whoever works looks at it between two steps.
@@ -116,7 +143,7 @@ fn check_readable(path: &Path) -> Result<()> {
     checked.map_err(|source| Error::File { path: path.to_owned(), source })
 }
 
-fn create_topics(log: &LogStore) -> Result<()> {
+fn create_topics(log: &dyn Log) -> Result<()> {
     // The views can be computed again as long as the lines are there: for ever.
     create_topic(log, &NewTopic::new(views::LINES).partitions(4).config("retention.ms", "-1"))?;
     create_topic(log, &NewTopic::new(views::VIEWS_BY_PATH).partitions(4))?;
@@ -127,14 +154,14 @@ fn create_topics(log: &LogStore) -> Result<()> {
 /// Appends the file as often as it is to be there. Each repetition is a source of its own, whose
 /// position is committed with its lines: what is there already is not appended again.
 fn append_lines(
-    log: &LogStore,
+    log: &Arc<dyn Log>,
     settings: &Settings,
     interrupted: &AtomicBool,
     progress: &mut ProgressLine,
 ) -> Result<()> {
     let started = Instant::now();
     let file = settings.file.clone().unwrap_or_else(|| PathBuf::from(OWN_FILE));
-    let runner = SourceRunner::new(Arc::new(log.clone()), "page-views", views::LINES)
+    let runner = SourceRunner::new(Arc::clone(log), "page-views", views::LINES)
         .batch_records_max(BATCH_LINES_MAX)
         .batch_bytes_max(BATCH_BYTES_MAX);
     let mut lines = 0;
@@ -160,7 +187,7 @@ fn append_lines(
 }
 
 /// Lines that the application has not processed and committed.
-fn lines_ahead(log: &LogStore) -> Result<u64> {
+fn lines_ahead(log: &dyn Log) -> Result<u64> {
     let committed = log.group_offsets(views::config().application_id())?;
     let topic = log.describe_topic(views::LINES)?;
     let mut lines = 0;

@@ -1,8 +1,9 @@
 //! What a folder was begun with, kept in its log: a run without options goes on with the same.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use headwater::log_store::Error as LogError;
+use headwater::log_store::{ConsumerConfig, Error as LogError};
 use headwater::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +12,8 @@ use crate::error::{Error, Result};
 
 /// The last record of this topic counts.
 const SETTINGS: &str = "page-views-settings";
+/// How long a poll waits for settings that are known to be there.
+const POLL: Duration = Duration::from_millis(100);
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Settings {
@@ -25,7 +28,7 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// What the folder was begun with, changed as the arguments say, and noted there.
-    pub(crate) fn resolve(log: &LogStore, args: &Args) -> Result<Self> {
+    pub(crate) fn resolve(log: &dyn Log, args: &Args) -> Result<Self> {
         let noted = Self::load(log)?;
         let before = noted.clone().unwrap_or_default();
         let file = match &args.file {
@@ -54,31 +57,43 @@ impl Settings {
     }
 
     /// Notes that the reset is done.
-    pub(crate) fn reset_done(&mut self, log: &LogStore) -> Result<()> {
+    pub(crate) fn reset_done(&mut self, log: &dyn Log) -> Result<()> {
         self.reset = false;
         self.store(log)
     }
 
-    fn load(log: &LogStore) -> Result<Option<Self>> {
+    fn load(log: &dyn Log) -> Result<Option<Self>> {
         create_topic(log, &NewTopic::new(SETTINGS).config("retention.ms", "-1"))?;
         let partition = partition()?;
-        let end = log.watermarks(&partition)?.end;
-        let Some(last) = end.value().checked_sub(1) else { return Ok(None) };
-        let batches = log.fetch(&partition, Offset::new(last), 1 << 20)?;
-        let record = batches.iter().flat_map(|batch| batch.iter()).last();
-        let json = record.and_then(|record| record.value).unwrap_or_default();
-        serde_json::from_slice(json).map(Some).map_err(|source| Error::Settings { source })
+        let watermarks = log.watermarks(&partition)?;
+        let mut consumer = log.consumer(&ConsumerConfig::default())?;
+        consumer.assign(std::slice::from_ref(&partition))?;
+        consumer.seek(&partition, watermarks.start)?;
+        let mut last = None;
+        while consumer.position(&partition)? < watermarks.end {
+            for batch in consumer.poll(POLL)? {
+                last = batch.iter().last().and_then(|record| record.value.map(<[u8]>::to_vec));
+            }
+        }
+        let Some(json) = last else { return Ok(None) };
+        serde_json::from_slice(&json).map(Some).map_err(|source| Error::Settings { source })
     }
 
-    fn store(&self, log: &LogStore) -> Result<()> {
+    fn store(&self, log: &dyn Log) -> Result<()> {
         let json = serde_json::to_vec(self).map_err(|source| Error::Settings { source })?;
-        log.append(&partition()?, &Record::value(&json))?;
+        let mut producer = log.producer(&ProducerConfig::default())?;
+        let record = ProducerRecord {
+            partition: Some(PartitionId::new(0)),
+            value: Some(&json),
+            ..ProducerRecord::to(SETTINGS)
+        };
+        producer.send(&record)?.wait()?;
         Ok(())
     }
 }
 
 /// Creates a topic if it is not there.
-pub(crate) fn create_topic(log: &LogStore, topic: &NewTopic) -> Result<()> {
+pub(crate) fn create_topic(log: &dyn Log, topic: &NewTopic) -> Result<()> {
     match log.create_topic(topic) {
         Ok(()) | Err(LogError::TopicExists { .. }) => Ok(()),
         Err(error) => Err(error.into()),

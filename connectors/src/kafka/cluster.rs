@@ -51,6 +51,9 @@ pub(super) struct Cluster {
     /// Asks about topics and offsets. It reads what is not committed as well, so that the ends it
     /// finds are the high watermarks.
     query: NativeConsumer,
+    /// Asks where partitions end for readers of what was committed: the last stable offsets. A
+    /// consumer's own client would answer only after the fetch that it waits for.
+    stable: NativeConsumer,
     /// One client for each group that was asked about: a client belongs to one group.
     groups: Mutex<BTreeMap<String, Arc<NativeConsumer>>>,
     pub(super) members: Members,
@@ -60,6 +63,9 @@ impl Cluster {
     /// Connects: a broker has to answer.
     pub(super) fn connect(settings: Settings) -> Result<Self> {
         let mut query = settings.reader("headwater-no-group");
+        let stable = query
+            .create_with_context(ReaderContext::new())
+            .map_err(|error| creation_failed("connect", error))?;
         query.set("isolation.level", "read_uncommitted");
         let query: NativeConsumer = query
             .create_with_context(ReaderContext::new())
@@ -74,6 +80,7 @@ impl Cluster {
             clock: SystemClock::new(),
             admin,
             query,
+            stable,
             groups: Mutex::new(BTreeMap::new()),
             members: Members::default(),
         };
@@ -107,6 +114,7 @@ impl Cluster {
         loop {
             // Who asks has no poll, so its errors would pile up.
             while self.query.poll(Duration::ZERO).is_some() {}
+            while self.stable.poll(Duration::ZERO).is_some() {}
             match request(deadline.saturating_sub(self.now())) {
                 Ok(answer) => return Ok(answer),
                 Err(error) if failure::is_retriable(&error) && self.now() < deadline => {
@@ -196,9 +204,13 @@ impl Cluster {
         self.watermarks_by(&self.query, topic_partition)
     }
 
-    /// As [`watermarks`](Self::watermarks), as another client sees them: one that reads what was
-    /// committed gets the last stable offset for the end.
-    pub(super) fn watermarks_by(
+    /// As [`watermarks`](Self::watermarks), for a reader of what was committed: the end is the last
+    /// stable offset.
+    pub(super) fn stable_watermarks(&self, topic_partition: &TopicPartition) -> Result<Watermarks> {
+        self.watermarks_by(&self.stable, topic_partition)
+    }
+
+    fn watermarks_by(
         &self,
         client: &NativeConsumer,
         topic_partition: &TopicPartition,

@@ -10,17 +10,16 @@ use std::time::Duration;
 use headwater_log_store::Result;
 
 use crate::kafka::cluster::Cluster;
-use crate::kafka::context::NativeConsumer;
 use crate::kafka::partition::Assigned;
 
 /// How long the end is not looked at again, while a transaction holds it back.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a lag that was asked for stays good enough.
-const LAG_INTERVAL: Duration = Duration::from_millis(200);
+const LAG_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Assigned {
     /// Looks for the end, if somebody has asked for the position there.
-    pub(super) fn confirm_end(&mut self, cluster: &Cluster, client: &NativeConsumer) -> Result<()> {
+    pub(super) fn confirm_end(&mut self, cluster: &Cluster) -> Result<()> {
         if !self.at_end || !self.asked.get() || self.confirming.is_some() {
             return Ok(());
         }
@@ -30,7 +29,7 @@ impl Assigned {
         }
         self.looked = Some(now);
         let Some(position) = self.position else { return Ok(()) };
-        let end = cluster.watermarks_by(client, &self.topic_partition)?.end;
+        let end = cluster.stable_watermarks(&self.topic_partition)?.end;
         if end > position {
             self.confirming = Some(end);
             self.at_end = false;
@@ -40,7 +39,7 @@ impl Assigned {
     }
 
     /// How many offsets lie ahead; none after a fetch that came to the end.
-    pub(super) fn lag(&self, cluster: &Cluster, client: &NativeConsumer) -> Result<Option<u64>> {
+    pub(super) fn lag(&self, cluster: &Cluster) -> Result<Option<u64>> {
         let Some(position) = self.position else { return Ok(None) };
         if self.at_end {
             return Ok(Some(0));
@@ -51,7 +50,7 @@ impl Assigned {
         let end = match known {
             Some((_, end)) => end,
             None => {
-                let end = cluster.watermarks_by(client, &self.topic_partition)?.end;
+                let end = cluster.stable_watermarks(&self.topic_partition)?.end;
                 self.known_end.set(Some((now, end)));
                 end
             }

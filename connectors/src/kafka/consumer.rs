@@ -50,7 +50,7 @@ impl KafkaConsumer {
                 return Ok(batches);
             }
             for assigned in &mut self.assigned {
-                assigned.confirm_end(&self.cluster, &self.client.0)?;
+                assigned.confirm_end(&self.cluster)?;
             }
             self.restart()?;
             let left = deadline.saturating_sub(self.cluster.now());
@@ -117,6 +117,7 @@ impl Consumer for KafkaConsumer {
         for partition in &new {
             self.cluster.check_exists(partition)?;
         }
+        self.learn(&new)?;
         let starts = if new.is_empty() { Vec::new() } else { self.starts(&new)? };
         let starts = starts.into_iter().collect::<Result<Vec<_>>>()?;
         let stays = |assigned: &Assigned| partitions.contains(&assigned.topic_partition);
@@ -193,7 +194,7 @@ impl Consumer for KafkaConsumer {
     }
 
     fn end_offsets(&self, partitions: &[TopicPartition]) -> Result<Vec<Offset>> {
-        let end = |partition| Ok(self.cluster.watermarks_by(&self.client.0, partition)?.end);
+        let end = |partition| Ok(self.cluster.stable_watermarks(partition)?.end);
         partitions.iter().map(end).collect()
     }
 
@@ -205,7 +206,7 @@ impl Consumer for KafkaConsumer {
     }
 
     fn lag(&self, topic_partition: &TopicPartition) -> Result<Option<u64>> {
-        self.find(topic_partition, "lag")?.lag(&self.cluster, &self.client.0)
+        self.find(topic_partition, "lag")?.lag(&self.cluster)
     }
 
     fn committed(&self, topic_partition: &TopicPartition) -> Result<Option<OffsetAndMetadata>> {

@@ -50,12 +50,7 @@ impl Assigned {
         position: Option<Offset>,
         bell: &Bell,
     ) -> Result<Self> {
-        let partition = native_partition(topic_partition.partition);
-        let mut queue = client
-            .split_partition_queue(topic_partition.topic.as_str(), partition)
-            .ok_or_else(|| Error::UnknownTopic { topic: topic_partition.topic.clone() })?;
-        let bell = bell.clone();
-        queue.set_nonempty_callback(move || bell.news());
+        let queue = queue(client, &topic_partition, bell)?;
         Ok(Self {
             topic_partition,
             queue,
@@ -68,6 +63,13 @@ impl Assigned {
             looked: None,
             known_end: Cell::new(None),
         })
+    }
+
+    /// Takes librdkafka's queue of the partition anew: what is fetched has come elsewhere.
+    pub(super) fn find_queue(&mut self, client: &Arc<NativeConsumer>, bell: &Bell) -> Result<()> {
+        self.queue = queue(client, &self.topic_partition, bell)?;
+        self.restart = true;
+        Ok(())
     }
 
     /// Goes on at `offset`.
@@ -144,6 +146,21 @@ impl Assigned {
             }
         }
     }
+}
+
+/// librdkafka's queue of a partition.
+fn queue(
+    client: &Arc<NativeConsumer>,
+    topic_partition: &TopicPartition,
+    bell: &Bell,
+) -> Result<PartitionQueue<ReaderContext>> {
+    let partition = native_partition(topic_partition.partition);
+    let mut queue = client
+        .split_partition_queue(topic_partition.topic.as_str(), partition)
+        .ok_or_else(|| Error::UnknownTopic { topic: topic_partition.topic.clone() })?;
+    let bell = bell.clone();
+    queue.set_nonempty_callback(move || bell.news());
+    Ok(queue)
 }
 
 impl fmt::Debug for Assigned {

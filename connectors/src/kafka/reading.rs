@@ -137,7 +137,7 @@ impl KafkaConsumer {
             if let Some(noted) = committed.get(partition) {
                 return Ok(noted.offset);
             }
-            let watermarks = self.cluster.watermarks_by(&self.client.0, partition)?;
+            let watermarks = self.cluster.stable_watermarks(partition)?;
             match self.config.auto_offset_reset {
                 AutoOffsetReset::Earliest => Ok(watermarks.start),
                 AutoOffsetReset::Latest => Ok(watermarks.end),
@@ -171,6 +171,21 @@ impl KafkaConsumer {
         let done = client.incremental_unassign(&restarted);
         done.and_then(|()| client.incremental_assign(&restarted))
             .map_err(|error| failure::external("seek", &error))
+    }
+
+    /// Has the client learn of topics that it is to read for the first time. As long as it does not
+    /// know a topic, librdkafka drops its partitions, and their queues, at every change.
+    pub(super) fn learn(&self, partitions: &[TopicPartition]) -> Result<()> {
+        let known: BTreeSet<&TopicName> =
+            self.assigned.iter().map(|assigned| &assigned.topic_partition.topic).collect();
+        let topics: BTreeSet<&TopicName> =
+            partitions.iter().map(|partition| &partition.topic).collect();
+        for topic in topics.difference(&known) {
+            self.cluster.retry("assign", |timeout| {
+                self.client.0.fetch_metadata(Some(topic.as_str()), timeout).map(drop)
+            })?;
+        }
+        Ok(())
     }
 
     /// What was fetched; partitions take turns.
@@ -217,8 +232,7 @@ impl KafkaConsumer {
 
     /// Goes where `auto.offset.reset` says from a position that the partition does not have.
     pub(super) fn reset(&mut self, topic_partition: &TopicPartition, offset: Offset) -> Result<()> {
-        let Watermarks { start, end } =
-            self.cluster.watermarks_by(&self.client.0, topic_partition)?;
+        let Watermarks { start, end } = self.cluster.stable_watermarks(topic_partition)?;
         let position = match self.config.auto_offset_reset {
             AutoOffsetReset::Earliest => start,
             AutoOffsetReset::Latest => end,

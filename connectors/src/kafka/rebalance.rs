@@ -6,9 +6,10 @@ use std::time::Duration;
 use headwater_log_store::{Error, Rebalance, RebalanceCallback, Result, TopicPartition};
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::Message;
 
 use crate::kafka::context::Change;
-use crate::kafka::convert::partitions;
+use crate::kafka::convert::{partitions, topic_partition};
 use crate::kafka::failure::{self, Next};
 use crate::kafka::partition::Assigned;
 use crate::kafka::reading::KafkaConsumer;
@@ -30,8 +31,14 @@ impl KafkaConsumer {
             match event {
                 None => return Ok(()),
                 Some(Err(error)) => self.judge(&error)?,
-                // Every partition has a queue of its own.
-                Some(Ok(_)) => {}
+                Some(Ok(message)) => {
+                    // Every partition has a queue of its own, so this one has lost it.
+                    let stray = topic_partition(message.topic(), message.partition())?;
+                    let mut assigned = self.assigned.iter_mut();
+                    if let Some(found) = assigned.find(|each| each.topic_partition == stray) {
+                        found.find_queue(&client, &self.bell)?;
+                    }
+                }
             }
         }
         Ok(())
@@ -88,6 +95,7 @@ impl KafkaConsumer {
         if partitions.is_empty() {
             return Ok(());
         }
+        self.learn(partitions)?;
         let starts = self.starts(partitions)?;
         for (partition, start) in partitions.iter().zip(starts) {
             let start = match start {
