@@ -217,19 +217,27 @@ impl Cluster {
     ) -> Result<Watermarks> {
         let topic = topic_partition.topic.as_str();
         let partition = native_partition(topic_partition.partition);
-        let mut unknown = false;
-        let asked = self.retry("watermarks", |timeout| {
-            let asked = client.fetch_watermarks(topic, partition, timeout);
-            unknown = asked.as_ref().is_err_and(is_unknown);
-            asked
-        });
-        match asked {
-            Ok((start, end)) => Ok(Watermarks { start: offset_of(start), end: offset_of(end) }),
-            Err(error) => {
-                if unknown {
-                    self.check_exists(topic_partition)?;
+        let deadline = self.now().saturating_add(self.settings.request_timeout);
+        loop {
+            let mut unknown = false;
+            let asked = self.retry("watermarks", |timeout| {
+                let asked = client.fetch_watermarks(topic, partition, timeout);
+                unknown = asked.as_ref().is_err_and(is_unknown);
+                asked
+            });
+            match asked {
+                Ok((start, end)) => {
+                    return Ok(Watermarks { start: offset_of(start), end: offset_of(end) });
                 }
-                Err(error)
+                Err(error) if !unknown || self.now() >= deadline => return Err(error),
+                Err(_) => {
+                    self.check_exists(topic_partition)?;
+                    // It is there, so the client has an old picture of the topic.
+                    self.retry("watermarks", |timeout| {
+                        client.fetch_metadata(Some(topic), timeout)
+                    })?;
+                    pause();
+                }
             }
         }
     }
