@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::graph::plan::Graph;
 use crate::runtime::commit_metadata::CommitMetadata;
 use crate::runtime::formats::{formats_of, note};
-use crate::runtime::group::{TaskGroup, create_tasks_topic};
+use crate::runtime::group::{ProcessId, TaskGroup, create_tasks_topic};
 use crate::runtime::on_disk::OnDisk;
 use crate::runtime::registry::Registration;
 use crate::runtime::resolve::{Resolved, create_internal_topics, resolve};
@@ -35,6 +35,7 @@ pub(crate) struct Application {
     pub(crate) resolved: Resolved,
     /// All of its tasks, upstream first.
     pub(crate) tasks: Vec<TaskId>,
+    pub(crate) process_id: ProcessId,
     /// Who hears of the restores of its stores.
     pub(crate) restores: Arc<Restores>,
     held: Mutex<Option<Held>>,
@@ -66,6 +67,7 @@ impl Application {
             config,
             resolved,
             tasks,
+            process_id: ProcessId::unique(),
             restores: Arc::default(),
             held: Mutex::new(Some(Held { _registration: registration, on_disk })),
         })

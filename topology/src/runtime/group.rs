@@ -7,7 +7,6 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use headwater_log_store::{
@@ -18,15 +17,29 @@ use crate::config::StreamsConfig;
 use crate::error::{Error, Result};
 use crate::types::TaskId;
 
-/// What tells this process from all others that run the application, as Kafka Streams' process id.
-static PROCESS: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
+/// What tells one running application from all others of its id, as Kafka Streams' process id.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ProcessId(u64);
 
-/// The transactional id of a worker. On a log that processes share it is this process's own: Kafka
-/// Streams' `<application.id>-<process id>-<thread>`.
-pub(crate) fn transactional_id(log: &dyn Log, application_id: &str, worker: u32) -> String {
-    match log.is_embedded() {
-        true => format!("{application_id}-{worker}"),
-        false => format!("{application_id}-{:016x}-{worker}", *PROCESS),
+impl ProcessId {
+    /// One that no other has.
+    pub(crate) fn unique() -> Self {
+        // The keys of the hasher are random, and no two of them are the same.
+        Self(RandomState::new().build_hasher().finish())
+    }
+
+    /// The transactional id of a worker. On a log that processes share it is this one's own: Kafka
+    /// Streams' `<application.id>-<process id>-<thread>`.
+    pub(crate) fn transactional_id(
+        self,
+        log: &dyn Log,
+        application_id: &str,
+        worker: u32,
+    ) -> String {
+        match log.is_embedded() {
+            true => format!("{application_id}-{worker}"),
+            false => format!("{application_id}-{:016x}-{worker}", self.0),
+        }
     }
 }
 
@@ -135,7 +148,7 @@ fn tasks_of(tasks: &[TaskId], partitions: &[TopicPartition]) -> Vec<TaskId> {
 
 #[cfg(test)]
 mod tests {
-    use super::{TaskChange, TaskGroup, create_tasks_topic, transactional_id};
+    use super::{ProcessId, TaskChange, TaskGroup, create_tasks_topic};
     use crate::config::StreamsConfig;
     use crate::types::TaskId;
     use headwater_log_store::{Log, LogStore};
@@ -196,6 +209,7 @@ mod tests {
     #[test]
     fn an_embedded_log_has_one_process_and_its_workers_keep_their_names() {
         let log = LogStore::in_memory().unwrap();
-        assert_eq!(transactional_id(&log, "app", 3), "app-3");
+        assert_eq!(ProcessId::unique().transactional_id(&log, "app", 3), "app-3");
+        assert_ne!(ProcessId::unique().0, ProcessId::unique().0);
     }
 }

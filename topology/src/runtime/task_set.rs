@@ -22,7 +22,7 @@ use crate::runtime::application::Application;
 use crate::runtime::assignment::WorkerId;
 use crate::runtime::ends::end_of;
 use crate::runtime::global::GlobalTables;
-use crate::runtime::group::{TaskGroup, transactional_id};
+use crate::runtime::group::TaskGroup;
 use crate::runtime::on_disk::OnDisk;
 use crate::runtime::physical::Blueprint;
 use crate::runtime::poison::Poison;
@@ -74,8 +74,9 @@ impl TaskSet {
     /// A worker without tasks, its global tables read.
     pub(crate) fn open(application: &Arc<Application>, worker: WorkerId) -> Result<Self> {
         let Application { log, graph, config, resolved, .. } = &**application;
-        let transactional_id = is_transactional(config)
-            .then(|| transactional_id(log.as_ref(), &config.application_id, worker));
+        let transactional_id = is_transactional(config).then(|| {
+            application.process_id.transactional_id(log.as_ref(), &config.application_id, worker)
+        });
         let producer = log
             .producer(&ProducerConfig { transactional_id, ..Default::default() })
             .map_err(Error::log("the start of a producer"))?;

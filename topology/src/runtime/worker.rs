@@ -48,6 +48,11 @@ impl Worker {
             })
         {
             self.crew.shared.retire(self.id);
+            if error.is_migration() && self.shares_tasks() && self.crew.members.is_closing() {
+                // What it could not commit any more is done again by whoever has the tasks.
+                tracing::info!(%error, "closed without a last commit");
+                break;
+            }
             if !self.is_replaced_after(&error, &mut replaced) {
                 self.crew.fail(error);
                 break;
@@ -62,10 +67,15 @@ impl Worker {
         self.crew.ended(self.id);
     }
 
+    /// Whether other processes run tasks of the application as well.
+    fn shares_tasks(&self) -> bool {
+        !self.crew.application.log.is_embedded()
+    }
+
     /// Whether another life follows the one that this error has ended; notes that it does.
     fn is_replaced_after(&self, error: &Error, replaced: &mut VecDeque<Duration>) -> bool {
         // Other processes have its tasks, or may have them: it joins anew, as often as it takes.
-        let shared = !self.crew.application.log.is_embedded() && !self.crew.members.is_closing();
+        let shared = self.shares_tasks() && !self.crew.members.is_closing();
         if shared && error.is_migration() {
             return true;
         }
