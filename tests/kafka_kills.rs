@@ -1,6 +1,7 @@
 //! Two processes of one application on a real broker, killed with SIGKILL at random moments while
 //! somebody else produces: what they have written, as a reader of committed records finds it, has
-//! to be exactly right.
+//! to be exactly right. In between one is stopped for so long that the other gets its tasks, and
+//! then goes on as if it had them still.
 //!
 //! The application passes each record on, and counts the records of each key behind a repartition
 //! topic, in a store with a changelog. So for each key the first output has to be the input, and
@@ -32,6 +33,8 @@ use headwater::topology::ProcessingGuarantee;
 const PARTITIONS: u32 = 4;
 const KEYS: u64 = 20;
 const PATIENCE: Duration = Duration::from_secs(120);
+/// Longer than a session and a transaction last.
+const STOPPED: Duration = Duration::from_secs(5);
 /// What a process is started as, in its environment: the name of the application.
 const CHILD: &str = "HEADWATER_KAFKA_CHILD";
 
@@ -117,6 +120,12 @@ fn kill_processes() {
         let said = process.kill_after(after);
         println!("kill {kill} after {after:?} of a process that {said}");
         *process = Process::start(&name);
+        if kill % 3 == 1 {
+            let process = &mut processes[random.usize(0..2)];
+            process.wait_until_running();
+            process.stop_for(STOPPED);
+            println!("stopped a process for {STOPPED:?}");
+        }
     }
     // The last ones have to go on with what the killed ones have left.
     stop.store(true, Ordering::Relaxed);
@@ -251,6 +260,8 @@ fn the_check_finds_what_it_is_for() {
 struct Process {
     child: Child,
     lines: std::sync::mpsc::Receiver<String>,
+    /// Whether it has said so.
+    is_running: bool,
 }
 
 impl Process {
@@ -269,13 +280,13 @@ impl Process {
                 let _ = said.send(line);
             }
         });
-        Self { child, lines }
+        Self { child, lines, is_running: false }
     }
 
     /// Kills it after that time, and tells how far it had come.
     fn kill_after(&mut self, after: Duration) -> &'static str {
         let started = Instant::now();
-        let mut said = "was starting";
+        let mut said = if self.is_running { "was running" } else { "was starting" };
         loop {
             match self.lines.recv_timeout(after.saturating_sub(started.elapsed())) {
                 Ok(_) => said = "was running",
@@ -286,6 +297,28 @@ impl Process {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
         said
+    }
+
+    /// Waits until it has its tasks.
+    fn wait_until_running(&mut self) {
+        while !self.is_running {
+            let said = self.lines.recv_timeout(PATIENCE);
+            assert!(said.is_ok(), "a process does not start: {said:?}");
+            self.is_running = true;
+        }
+    }
+
+    /// Stops it where it is, and lets it go on after that time.
+    fn stop_for(&self, time: Duration) {
+        self.signal("STOP");
+        let (_never, nothing) = channel::<()>();
+        assert_eq!(nothing.recv_timeout(time), Err(RecvTimeoutError::Timeout));
+        self.signal("CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let command = format!("kill -{signal} {}", self.child.id());
+        assert!(Command::new("sh").arg("-c").arg(command).status().unwrap().success());
     }
 
     /// Lets it end by itself.
