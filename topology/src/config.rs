@@ -221,7 +221,7 @@ impl StreamsConfig {
     /// topic, there is no such topic or partition, or a compacted topic was to get a null key.
     /// Default = fail.
     ///
-    /// [`Skip`](ErrorResponse::Skip) and [`DeadLetter`](ErrorResponse::DeadLetter) are about what
+    /// [`Skip`](crate::ErrorResponse::Skip) and [`DeadLetter`](crate::ErrorResponse::DeadLetter) are about what
     /// was to be written alone: the record goes through the rest of the topology, and its changes
     /// of stores stay. The dead letter is the record that was read. Where a changelog refuses a row
     /// of a store, or all that a record does is more than a transaction holds, the record is taken
@@ -252,7 +252,7 @@ impl StreamsConfig {
     }
 
     /// `errors.dead.letter.queue.topic.name`: where the answer
-    /// [`DeadLetter`](ErrorResponse::DeadLetter) writes. Default = none. The topic has to exist.
+    /// [`DeadLetter`](crate::ErrorResponse::DeadLetter) writes. Default = none. The topic has to exist.
     #[must_use]
     pub fn dead_letter_topic(mut self, topic: impl Into<String>) -> Self {
         self.dead_letter_topic = Some(topic.into());
