@@ -50,6 +50,9 @@ pub(crate) trait Backing {
 
     /// About how many rows there are.
     fn len(&self) -> usize;
+
+    /// How many bytes its files have.
+    fn disk_bytes(&self) -> u64;
 }
 
 /// The folder of an application's persistent stores.

@@ -61,7 +61,7 @@ pub use error_handler::{
     ErrorHandler, ErrorResponse, FailedOutput, FailedRecord, FailureKind, RETRIES_MAX,
 };
 pub use graph::plan::Topology;
-pub use metrics::{DropReason, Latency, MetricsSnapshot};
+pub use metrics::{DropReason, Latency, MetricsSnapshot, StoreSize};
 pub use operators::dropped::DroppedRecord;
 pub use partitioner::StreamPartitioner;
 pub use processing::context::{Processor, ProcessorContext};
@@ -71,7 +71,9 @@ pub use record::{FixedKeyRecord, Headers, Record};
 pub use replay::reset::{InputReset, Reset, ResetPlan};
 pub use runtime::crew::StreamThreadExceptionResponse;
 pub use runtime::formats::Part;
-pub use runtime::read_only::{ReadOnlyKeyValueStore, ReadOnlySessionStore, ReadOnlyWindowStore};
+pub use runtime::read_only::{
+    ReadOnlyKeyValueStore, ReadOnlySessionStore, ReadOnlyVersionedStore, ReadOnlyWindowStore,
+};
 pub use runtime::restoring::StateRestoreListener;
 pub use runtime::status::{Progress, StreamsState};
 pub use runtime::streams::Streams;

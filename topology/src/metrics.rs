@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::types::TaskId;
+
 /// Why a record was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -168,6 +170,21 @@ pub struct MetricsSnapshot {
     /// where that is most among those with records ahead. Zero where none lies ahead.
     pub time_lag: Duration,
     dropped: [u64; DropReason::ALL.len()],
+}
+
+/// How large the part of a store is that a task has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StoreSize {
+    /// The store.
+    pub store: String,
+    /// The task; none where it is that of a global table.
+    pub task: Option<TaskId>,
+    /// How many rows it has, of each window, session or version one; about how many if they are on
+    /// disk.
+    pub rows: u64,
+    /// How many bytes its files have, if it is on disk. What was written last is not in them yet.
+    pub disk_bytes: Option<u64>,
 }
 
 impl MetricsSnapshot {

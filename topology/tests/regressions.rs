@@ -3,7 +3,7 @@
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering};
 use std::time::Duration;
 
 use headwater_log_store::{
@@ -516,4 +516,58 @@ fn a_stored_join_takes_its_old_row_out_of_a_group() {
         let sum = driver.store_value::<String, i64>("sum", &"all".to_owned()).unwrap();
         assert_eq!(sum, Some(22), "stored: {stored}");
     }
+}
+
+#[test]
+fn input_that_is_deleted_before_it_was_read_does_not_lie_ahead_for_ever() {
+    // The lag was counted from where the application stood, although the log began behind that: it
+    // was never caught up again.
+    let log = log_with(&[("in", 1)]);
+    let builder = StreamsBuilder::new();
+    builder.stream::<String, String>("in").group_by_key().count("c");
+    let topology = builder.build().unwrap();
+    let streams = run(&topology, StreamsConfig::new("app"), &log);
+    send(&log, "in", ["a", "b"]);
+    assert!(streams.wait_until_caught_up_for(PATIENCE).unwrap());
+    streams.pause();
+    // Who has answered since is at rest.
+    assert_eq!(streams.store::<String, i64>("c").get(&"k".to_owned()).unwrap(), Some(2));
+    send(&log, "in", ["c", "d", "e"]);
+    let input = TopicPartition::new(TopicName::new("in").unwrap(), PartitionId::new(0));
+    log.delete_records(&input, Offset::new(5)).unwrap();
+    streams.resume();
+    assert!(streams.wait_until_caught_up_for(PATIENCE).unwrap(), "nothing can come any more");
+    assert_eq!((streams.progress().lag, streams.metrics().records_lag), (0, 0));
+    send(&log, "in", ["f"]);
+    assert!(streams.wait_until_caught_up_for(PATIENCE).unwrap());
+    assert_eq!(streams.metrics().records_in, 3);
+    streams.close().unwrap();
+}
+
+#[test]
+fn a_task_does_not_wait_until_those_before_it_have_nothing_left() {
+    // Each slice began with the first task: as long as that had records for a whole slice, which
+    // large polls see to, no other task had a turn.
+    let log = log_with(&[("long", 1), ("short", 1)]);
+    send(&log, "long", (0..40_000).map(|_| "l"));
+    send(&log, "short", ["s"]);
+    let builder = StreamsBuilder::new();
+    let (seen, seen_then) = (Arc::new(AtomicI64::new(0)), Arc::new(AtomicI64::new(-1)));
+    let (count, counted, then) = (Arc::clone(&seen), Arc::clone(&seen), Arc::clone(&seen_then));
+    builder.stream::<String, String>("long").for_each(move |_, _| {
+        count.fetch_add(1, Ordering::SeqCst);
+    });
+    builder.stream::<String, String>("short").for_each(move |_, _| {
+        then.store(counted.load(Ordering::SeqCst), Ordering::SeqCst);
+    });
+    let config = StreamsConfig::new("app")
+        .set("max.poll.records", "10000")
+        .and_then(|config| config.set("buffered.records.per.partition", "10000"))
+        .unwrap();
+    let streams = run(&builder.build().unwrap(), config, &log);
+    assert!(streams.wait_until_caught_up_for(PATIENCE).unwrap());
+    assert_eq!(seen.load(Ordering::SeqCst), 40_000);
+    let seen_then = seen_then.load(Ordering::SeqCst);
+    assert!((0..20_000).contains(&seen_then), "the short topic came after {seen_then}");
+    streams.close().unwrap();
 }

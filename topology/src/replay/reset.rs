@@ -3,14 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 
-use headwater_log_store::{Log, Offset, OffsetAndMetadata, PartitionId, TopicName, TopicPartition};
+use headwater_log_store::{
+    Log, Offset, OffsetAndMetadata, OffsetReset, OffsetResetPlan, PartitionId, PartitionReset,
+    TopicName, TopicPartition,
+};
 
 use crate::config::StreamsConfig;
 use crate::error::{Error, Result};
 use crate::graph::plan::{Graph, Topology};
 use crate::runtime::commit_metadata::CommitMetadata;
 use crate::runtime::registry::{Registration, running_on};
-use crate::runtime::resolve::resolve;
+use crate::runtime::resolve::{Resolved, resolve};
 use crate::runtime::wipe;
 use crate::types::TopicRef;
 
@@ -44,13 +47,40 @@ pub struct Reset {
     graph: Arc<Graph>,
     config: StreamsConfig,
     emptied: Vec<String>,
+    to: OffsetReset,
 }
 
 impl Reset {
     /// A reset of the application of that topology and configuration, to the earliest offsets.
     #[must_use]
     pub fn new(topology: &Topology, config: &StreamsConfig) -> Self {
-        Self { graph: Arc::clone(&topology.graph), config: config.clone(), emptied: Vec::new() }
+        let (graph, to) = (Arc::clone(&topology.graph), OffsetReset::ToEarliest);
+        Self { graph, config: config.clone(), emptied: Vec::new(), to }
+    }
+
+    /// Where the replay begins in each input partition: at the records of a time, say, or at those
+    /// of a duration ago by the clock of the configuration. State is made anew from there on, and
+    /// knows nothing of what lies before. A partition that it says nothing about, because there is
+    /// no committed offset to shift, is read from its start; global tables always are. Default =
+    /// to the earliest offsets.
+    ///
+    /// ```
+    /// use headwater_log_store::OffsetReset;
+    /// use headwater_topology::{Reset, StreamsBuilder, StreamsConfig};
+    /// use std::time::Duration;
+    ///
+    /// # let builder = StreamsBuilder::new();
+    /// # builder.stream::<String, String>("words").group_by_key().count("c");
+    /// # let topology = builder.build()?;
+    /// let a_day = Duration::from_secs(24 * 60 * 60);
+    /// let reset = Reset::new(&topology, &StreamsConfig::new("word-count"))
+    ///     .to(OffsetReset::ByDuration(a_day));
+    /// # Ok::<(), headwater_topology::BuildError>(())
+    /// ```
+    #[must_use]
+    pub fn to(mut self, to: OffsetReset) -> Self {
+        self.to = to;
+        self
     }
 
     /// Deletes an output topic's records as well, so that the replay's begin at offset 0: the
@@ -74,13 +104,15 @@ impl Reset {
     pub fn plan(&self, log: &Arc<dyn Log>) -> Result<ResetPlan> {
         let application_id = self.config.application_id.clone();
         // It may be about to make a topic anew that is resolved next.
-        let offsets = wipe::finish_reset(log.as_ref(), &application_id)?;
+        wipe::finish_reset(log.as_ref(), &application_id)?;
         let resolved = resolve(&self.graph, &self.config, log.as_ref())?;
         let mut inputs = Vec::new();
         for index in 0..self.graph.subtopologies.len() {
             for (_, topic) in self.graph.source_topics(index) {
                 if !topic.internal {
-                    self.plan_topic(log.as_ref(), topic, &resolved, &offsets, &mut inputs)?;
+                    let is_global = self.graph.is_global(index);
+                    let to = if is_global { OffsetReset::ToEarliest } else { self.to };
+                    inputs.extend(self.plan_topic(log.as_ref(), topic, &resolved, to)?);
                 }
             }
         }
@@ -110,27 +142,33 @@ impl Reset {
         &self,
         log: &dyn Log,
         topic: &TopicRef,
-        resolved: &crate::runtime::resolve::Resolved,
-        offsets: &headwater_log_store::GroupOffsets,
-        inputs: &mut Vec<InputReset>,
-    ) -> Result<()> {
+        resolved: &Resolved,
+        to: OffsetReset,
+    ) -> Result<Vec<InputReset>> {
         let found = resolved.topic(topic);
-        let name = TopicName::new(&found.name)
-            .map_err(Error::log(format!("a look at topic {}", found.name)))?;
-        for partition in 0..found.partitions {
-            let topic_partition = TopicPartition::new(name.clone(), PartitionId::new(partition));
+        let failed = || format!("a look at topic {}", found.name);
+        let name = TopicName::new(&found.name).map_err(Error::log(failed()))?;
+        let partitions: Vec<TopicPartition> = (0..found.partitions)
+            .map(|number| TopicPartition::new(name.clone(), PartitionId::new(number)))
+            .collect();
+        let is_emptied = self.emptied.iter().any(|topic| *topic == *found.name);
+        let now = self.config.clock.now();
+        let plan = OffsetResetPlan::new(log, &self.config.application_id, &partitions, to, now)
+            .map_err(Error::log(failed()))?;
+        let mut inputs = Vec::new();
+        for PartitionReset { topic_partition, current, new, .. } in plan.partitions {
             let watermarks = log
                 .watermarks(&topic_partition)
                 .map_err(Error::log(format!("a look at {topic_partition}")))?;
-            let is_emptied = self.emptied.iter().any(|topic| *topic == *found.name);
+            let to = new.unwrap_or(watermarks.start);
             inputs.push(InputReset {
-                from: offsets.get(&topic_partition).map(|committed| committed.offset),
-                to: if is_emptied { Offset::ZERO } else { watermarks.start },
+                from: current,
+                to: if is_emptied { Offset::ZERO } else { to },
                 replay_end: if is_emptied { Offset::ZERO } else { watermarks.end },
                 topic_partition,
             });
         }
-        Ok(())
+        Ok(inputs)
     }
 }
 

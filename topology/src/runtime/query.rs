@@ -145,7 +145,6 @@ impl TaskSet {
     }
 
     /// The newest version of a key, or that of a time; with the time from which on there is another.
-    /// It is that of now: the test driver asks when all is committed.
     pub(crate) fn query_versioned<K, V>(
         &self,
         store: &str,
@@ -158,14 +157,7 @@ impl TaskSet {
     {
         let mut found = None;
         self.each_store(store, |typed: &mut VersionedStore<K, V>| {
-            let row = match as_of {
-                Some(time) => typed.get_as_of(key, time),
-                None => typed.get(key),
-            };
-            if let Some(row) = row.filter(|_| found.is_none()) {
-                let valid_to = typed.next_after(key, row.timestamp);
-                found = Some((row, valid_to));
-            }
+            found = found.take().or_else(|| typed.committed(key, as_of));
             Ok(())
         })?;
         Ok(found)

@@ -4,9 +4,13 @@ use std::hash::Hash;
 use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
 
+use headwater_log_store::Timestamp;
+
 use crate::error::{Error, Result};
 use crate::runtime::query::first_rows;
 use crate::runtime::streams::Streams;
+use crate::state_stores::key_value::end_of_prefix;
+use crate::state_stores::versioned::VersionedRecord;
 use crate::store::key_value::Row;
 use crate::store::slots::Session;
 use crate::store::table::ValueAndTimestamp;
@@ -32,6 +36,12 @@ impl Streams {
         windows: TimeWindows,
     ) -> ReadOnlyWindowStore<'_, K, V> {
         ReadOnlyWindowStore { streams: self, name: name.to_owned(), windows, types: PhantomData }
+    }
+
+    /// A versioned store, to be read while the application runs.
+    #[must_use]
+    pub fn versioned_store<K, V>(&self, name: &str) -> ReadOnlyVersionedStore<'_, K, V> {
+        ReadOnlyVersionedStore { streams: self, name: name.to_owned(), types: PhantomData }
     }
 
     /// A session store, to be read while the application runs.
@@ -91,6 +101,14 @@ where
         self.pages(from, &to)
     }
 
+    /// The rows whose keys' bytes begin with these, in the order of their bytes.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn prefix_scan(&self, prefix: &[u8]) -> Result<Vec<(K, V)>> {
+        self.pages(Bound::Included(prefix.to_vec()), &end_of_prefix(prefix))
+    }
+
     fn bound(&self, bound: Bound<&K>) -> Result<Bound<Vec<u8>>> {
         let bytes = |key: &K| {
             let (name, key) = (self.name.clone(), key.clone());
@@ -125,6 +143,80 @@ where
                 return Ok(rows);
             }
         }
+    }
+}
+
+/// A versioned store of a running application. Reads see committed values.
+#[derive(Debug)]
+pub struct ReadOnlyVersionedStore<'a, K, V> {
+    streams: &'a Streams,
+    name: String,
+    types: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K, V> ReadOnlyVersionedStore<'_, K, V>
+where
+    K: Hash + Eq + Clone + Send + 'static,
+    V: Clone + Send + 'static,
+{
+    /// The newest value of a key.
+    ///
+    /// # Errors
+    /// `UnknownStore`, `StoreType`, or `NotRunning`.
+    pub fn get(&self, key: &K) -> Result<Option<VersionedRecord<V>>> {
+        self.find(key, None)
+    }
+
+    /// The value that a key had at that time; none from before the history, but for a newest one.
+    ///
+    /// ```
+    /// use headwater_log_store::{Log, LogStore, NewTopic, ProducerConfig, ProducerRecord, Timestamp};
+    /// use headwater_topology::{Materialized, Streams, StreamsBuilder, StreamsConfig};
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let log: Arc<dyn Log> = Arc::new(LogStore::in_memory()?);
+    /// log.create_topic(&NewTopic::new("prices"))?;
+    /// let mut producer = log.producer(&ProducerConfig::default())?;
+    /// for (time, price) in [(10, "5"), (20, "7")] {
+    ///     let (key, value) = (Some(&b"tea"[..]), Some(price.as_bytes()));
+    ///     let timestamp = Some(Timestamp::from_millis(time));
+    ///     let _ = producer.send(&ProducerRecord { key, value, timestamp, ..ProducerRecord::to("prices") })?;
+    /// }
+    /// producer.flush()?;
+    ///
+    /// let builder = StreamsBuilder::new();
+    /// let history = Duration::from_secs(3_600);
+    /// let prices = Materialized::<String, String>::named("prices").versioned(history);
+    /// builder.table_with::<String, String>("prices", prices);
+    /// let streams = Streams::new(&builder.build()?, StreamsConfig::new("shop"), log);
+    /// streams.start()?;
+    /// streams.wait_until_caught_up()?;
+    /// let prices = streams.versioned_store::<String, String>("prices");
+    /// let then = prices.get_as_of(&"tea".to_owned(), Timestamp::from_millis(15))?;
+    /// assert_eq!(then.map(|record| record.value).as_deref(), Some("5"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_as_of(&self, key: &K, time: Timestamp) -> Result<Option<VersionedRecord<V>>> {
+        self.find(key, Some(time))
+    }
+
+    fn find(&self, key: &K, as_of: Option<Timestamp>) -> Result<Option<VersionedRecord<V>>> {
+        let (name, key) = (self.name.clone(), key.clone());
+        let answers = self
+            .streams
+            .query(&self.name, move |tasks| tasks.query_versioned::<K, V>(&name, &key, as_of))?;
+        let found = answers.into_iter().flatten().next();
+        Ok(found.map(|(ValueAndTimestamp { value, timestamp }, valid_to)| VersionedRecord {
+            value,
+            timestamp,
+            valid_to,
+        }))
     }
 }
 

@@ -258,7 +258,8 @@ impl TaskSet {
         Ok(())
     }
 
-    /// Processes up to `records_max` records of the active tasks, in turns. Returns how many.
+    /// Processes up to `records_max` records of the active tasks, in turns: none has to wait until
+    /// those before it have nothing left. Returns how many.
     ///
     /// A failure that a handler has an answer for is dealt with here: the work since the last
     /// commit is then taken back, and 0 returned.
@@ -281,23 +282,44 @@ impl TaskSet {
     }
 
     fn process_records(&mut self, records_max: u64, processed: &Cell<u64>) -> Step {
+        let tasks = u64::try_from(self.active.len()).unwrap_or(u64::MAX).max(1);
+        let share = (records_max / tasks).max(RECORDS_PER_LOOK);
+        // As long as one has more than its share.
+        while self.process_shares(share, records_max, processed)? {}
+        Ok(())
+    }
+
+    /// Processes up to `share` records of each active task. Returns whether to go on with another
+    /// round.
+    fn process_shares(
+        &mut self,
+        share: u64,
+        records_max: u64,
+        processed: &Cell<u64>,
+    ) -> Step<bool> {
         let before = self.records_since_commit;
+        let mut has_more = false;
         for position in 0..self.active.len() {
             let Some(&index) = self.active.get(position) else { break };
+            let share_end = processed.get().saturating_add(share);
             loop {
                 let done = processed.get();
+                if done >= share_end {
+                    has_more = true;
+                    break;
+                }
                 if done >= records_max
                     || before + done >= self.records_per_commit_max
                     || self.context.commit_requested
                 {
-                    return Ok(());
+                    return Ok(false);
                 }
                 if done.is_multiple_of(RECORDS_PER_LOOK) {
                     self.records_since_commit = before + done;
                     let full = done > 0 && self.is_commit_full();
                     self.records_since_commit = before;
                     if full {
-                        return Ok(());
+                        return Ok(false);
                     }
                 }
                 let Self { tasks, context, poison, consumer, log, config, clock, .. } = self;
@@ -316,7 +338,7 @@ impl TaskSet {
                 }
             }
         }
-        Ok(())
+        Ok(has_more)
     }
 
     /// Whether there are record caches, so that it matters when commits take place.
@@ -327,44 +349,6 @@ impl TaskSet {
     /// Whether something was processed since the last commit.
     pub(crate) fn is_changed(&self) -> bool {
         self.tasks.iter().any(Task::is_changed)
-    }
-
-    /// How many records lie ahead of the worker, in input and repartition topics: to the
-    /// ends of the partitions, or of the replay that runs.
-    pub(crate) fn lag(&self) -> Result<u64> {
-        let mut lag = self.globals.lag(self.log.as_ref())?;
-        for queue in self.tasks.iter().flat_map(|task| &task.queues) {
-            let end = match queue.committed.metadata.replay_end.filter(|_| self.is_replaying()) {
-                Some(end) => end,
-                None => end_of(self.log.as_ref(), &queue.topic_partition)?,
-            };
-            lag += end - self.reached(queue)?;
-        }
-        Ok(lag)
-    }
-
-    /// Where a queue goes on. Between its last record and there may lie marks of transactions.
-    fn reached(&self, queue: &RecordQueue) -> Result<Offset> {
-        match !self.log.is_embedded() && queue.buffered() == 0 {
-            true => Ok(queue.position().max(fetched(queue, self.consumer.as_ref())?)),
-            false => Ok(queue.position()),
-        }
-    }
-
-    /// As [`lag`](Self::lag), without a question to a cluster: as far as the last fetches know.
-    pub(crate) fn known_lag(&self) -> Result<u64> {
-        if self.log.is_embedded() {
-            return self.lag();
-        }
-        let mut lag = 0;
-        for queue in self.tasks.iter().flat_map(|task| &task.queues) {
-            let ahead = self
-                .consumer
-                .lag(&queue.topic_partition)
-                .map_err(Error::log(format!("a look at {}", queue.topic_partition)))?;
-            lag += ahead.unwrap_or_default() + queue.buffered() as u64;
-        }
-        Ok(lag)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::error::Result;
-use crate::metrics::MetricsSnapshot;
+use crate::metrics::{MetricsSnapshot, StoreSize};
 use crate::runtime::crew::{Command, Crew};
 use crate::runtime::status::StreamsState;
 use crate::runtime::streams::Streams;
@@ -99,6 +99,19 @@ impl Streams {
         };
         let workers = crew.shared.metrics_by_worker().into_iter();
         workers.map(|(worker, metrics)| (crew.thread_name(worker), metrics)).collect()
+    }
+
+    /// How large each store is, task by task, as of now: each thread counts those of its tasks
+    /// between two batches. Of a global table there is one count, although each thread has a copy.
+    ///
+    /// # Errors
+    /// `NotRunning`.
+    pub fn store_sizes(&self) -> Result<Vec<StoreSize>> {
+        let answers = self.query("", |tasks| Ok(tasks.store_sizes()))?;
+        let mut sizes: Vec<StoreSize> = answers.into_iter().flatten().collect();
+        sizes.sort_by(|a, b| (&a.store, a.task).cmp(&(&b.store, b.task)));
+        sizes.dedup_by(|a, b| a.task.is_none() && (&a.store, a.task) == (&b.store, b.task));
+        Ok(sizes)
     }
 
     /// Stops the processing until [`resume`](Self::resume): what was processed is committed, and

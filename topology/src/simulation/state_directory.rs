@@ -145,4 +145,10 @@ impl Backing for SimulatedStore {
     fn len(&self) -> usize {
         self.state.lock().stores.get(&self.name).map_or(0, |rows| rows.rows.len())
     }
+
+    fn disk_bytes(&self) -> u64 {
+        let state = self.state.lock();
+        let rows = state.stores.get(&self.name).into_iter().flat_map(|rows| &rows.rows);
+        rows.map(|(key, row)| (key.len() + row.len()) as u64).sum()
+    }
 }

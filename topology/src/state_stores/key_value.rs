@@ -274,18 +274,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> Pages<K, V> {
     }
 
     fn of_prefix(rows: &Rc<RefCell<Rows<K, V>>>, prefix: &[u8]) -> Result<Self, BoxError> {
-        let mut end = prefix.to_vec();
-        // What follows all keys of the prefix: its last byte that can be raised, raised.
-        while end.last() == Some(&u8::MAX) {
-            end.pop();
-        }
-        let to = match end.last_mut() {
-            Some(last) => {
-                *last += 1;
-                Bound::Excluded(end)
-            }
-            None => Bound::Unbounded,
-        };
+        let to = end_of_prefix(prefix);
         Self::new(rows, Bound::Included(prefix.to_vec()), to, Order::Forward)
     }
 
@@ -341,5 +330,20 @@ impl<K, V> fmt::Debug for Pages<K, V> {
             .field("from", &self.from)
             .field("to", &self.to)
             .finish_non_exhaustive()
+    }
+}
+
+/// What follows all keys of a prefix: its last byte that can be raised, raised.
+pub(crate) fn end_of_prefix(prefix: &[u8]) -> Bound<Vec<u8>> {
+    let mut end = prefix.to_vec();
+    while end.last() == Some(&u8::MAX) {
+        end.pop();
+    }
+    match end.last_mut() {
+        Some(last) => {
+            *last += 1;
+            Bound::Excluded(end)
+        }
+        None => Bound::Unbounded,
     }
 }

@@ -125,6 +125,11 @@ impl BackedRows {
         self.backing.len()
     }
 
+    /// How many bytes their files have.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        self.backing.disk_bytes()
+    }
+
     /// How many rows may stay in memory.
     pub(crate) fn resident_max(&self) -> usize {
         let average = self.seen_bytes.checked_div(self.seen_rows).unwrap_or(1).max(1);

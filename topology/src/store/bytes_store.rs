@@ -42,6 +42,10 @@ impl BytesStore {
 }
 
 impl ManagedStore for BytesStore {
+    fn resident_rows(&self) -> usize {
+        self.rows.len()
+    }
+
     fn format_name(&self) -> String {
         "bytes store".to_owned()
     }

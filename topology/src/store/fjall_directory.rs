@@ -125,6 +125,10 @@ impl Backing for FjallStore {
     fn len(&self) -> usize {
         self.rows.approximate_len().saturating_sub(1)
     }
+
+    fn disk_bytes(&self) -> u64 {
+        self.rows.disk_space()
+    }
 }
 
 fn row_key(key: &[u8]) -> Vec<u8> {

@@ -119,6 +119,10 @@ impl<K: Clone + 'static, V: Clone + 'static> JoinBuffer<K, V> {
 }
 
 impl<K: Clone + 'static, V: Clone + 'static> ManagedStore for JoinBuffer<K, V> {
+    fn resident_rows(&self) -> usize {
+        self.rows.len()
+    }
+
     fn format_name(&self) -> String {
         let (key, value) = (self.key_serde.format_name(), self.value_serde.format_name());
         format!("join buffer of {key} and {value}")

@@ -298,6 +298,10 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyValueStore<K, V> {
 }
 
 impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for KeyValueStore<K, V> {
+    fn resident_rows(&self) -> usize {
+        self.table.len()
+    }
+
     fn format_name(&self) -> String {
         let (key, value) = (self.key_serde.format_name(), self.value_serde.format_name());
         format!("key-value store of {key} and {value}")

@@ -298,6 +298,10 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyedWindowStore<K, Joi
 impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> ManagedStore
     for KeyedWindowStore<K, S, V>
 {
+    fn resident_rows(&self) -> usize {
+        self.rows.values().map(BTreeMap::len).sum()
+    }
+
     fn format_name(&self) -> String {
         let (key, value) = (self.key_serde.format_name(), self.value_serde.format_name());
         format!("{} store of {key} and {value}", S::NAME)

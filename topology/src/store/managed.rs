@@ -32,6 +32,9 @@ pub(crate) trait ManagedStore {
     /// and values. Lines of another name cannot be restored.
     fn format_name(&self) -> String;
 
+    /// How many rows it has in memory, those included that are not committed yet.
+    fn resident_rows(&self) -> usize;
+
     /// How many keys were changed since the last commit.
     fn dirty_len(&self) -> usize;
 

@@ -192,6 +192,10 @@ impl<K: Clone + 'static, V1: Clone + 'static, V2: Clone + 'static> OuterStore<K,
 impl<K: Clone + 'static, V1: Clone + 'static, V2: Clone + 'static> ManagedStore
     for OuterStore<K, V1, V2>
 {
+    fn resident_rows(&self) -> usize {
+        self.rows.len()
+    }
+
     fn format_name(&self) -> String {
         let (left, right) = (self.left_serde.format_name(), self.right_serde.format_name());
         format!("outer-join store of {}, {left} and {right}", self.key_serde.format_name())

@@ -195,6 +195,10 @@ impl<K: Clone + 'static, V: Clone + 'static> SuppressBuffer<K, V> {
 }
 
 impl<K: Clone + 'static, V: Clone + 'static> ManagedStore for SuppressBuffer<K, V> {
+    fn resident_rows(&self) -> usize {
+        self.rows.len()
+    }
+
     fn format_name(&self) -> String {
         let (key, value) = (self.key_serde.format_name(), self.value_serde.format_name());
         format!("suppression buffer of {key} and {value}")

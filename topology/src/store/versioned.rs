@@ -191,9 +191,39 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> VersionedStore<K, V> {
         }
         Some(ValueAndTimestamp { value: value.clone()?, timestamp: *timestamp })
     }
+
+    /// The committed row of a key, the newest or that of a time, with the time from which on it has
+    /// another one.
+    pub(crate) fn committed(
+        &mut self,
+        key: &K,
+        as_of: Option<Timestamp>,
+    ) -> Option<(ValueAndTimestamp<V>, Option<Timestamp>)> {
+        self.load(key);
+        let versions = match self.dirty.get(key) {
+            Some(committed) => committed.as_ref()?,
+            None => self.rows.get(key)?,
+        };
+        let (last, _) = versions.last_key_value()?;
+        let time = as_of.unwrap_or(*last);
+        let (timestamp, value) = versions.range(..=time).next_back()?;
+        let observed = self.observed_committed.map_or(time, |observed| observed.max(time));
+        let oldest_ms = observed.as_millis().saturating_sub(self.history_ms);
+        if timestamp != last && time.as_millis() < oldest_ms {
+            return None;
+        }
+        let after = (Bound::Excluded(*timestamp), Bound::Unbounded);
+        let valid_to = versions.range(after).next().map(|(next, _)| *next);
+        let row = ValueAndTimestamp { value: value.clone()?, timestamp: *timestamp };
+        Some((row, valid_to))
+    }
 }
 
 impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for VersionedStore<K, V> {
+    fn resident_rows(&self) -> usize {
+        self.rows.values().map(BTreeMap::len).sum()
+    }
+
     fn format_name(&self) -> String {
         let (key, value) = (self.key_serde.format_name(), self.value_serde.format_name());
         format!("versioned store of {key} and {value}")
@@ -359,5 +389,27 @@ mod tests {
         store.commit();
         assert_eq!((at(&mut store, 11), at(&mut store, 12)), (Some(2), None));
         assert_eq!(store.get(&"k".to_owned()), None);
+    }
+
+    #[test]
+    fn a_query_sees_the_committed_versions_whatever_was_put_since() {
+        let key = "k".to_owned();
+        let committed = |store: &mut Store, as_of: Option<i64>| {
+            let found = store.committed(&key, as_of.map(Timestamp::from_millis));
+            found.map(|(row, next)| (row.value, next.map(Timestamp::as_millis)))
+        };
+        let mut store = store();
+        put(&mut store, Some(1), 10);
+        assert_eq!(committed(&mut store, None), None);
+        store.commit();
+        put(&mut store, Some(2), 20);
+        put(&mut store, Some(3), 400);
+        assert_eq!(committed(&mut store, None), Some((1, None)));
+        assert_eq!(committed(&mut store, Some(15)), Some((1, None)));
+        assert_eq!(at(&mut store, 10), None, "by now that is before the history");
+        store.commit();
+        assert_eq!(committed(&mut store, None), Some((3, None)));
+        assert_eq!(committed(&mut store, Some(15)), None);
+        assert_eq!(committed(&mut store, Some(399)), Some((2, Some(400))));
     }
 }

@@ -289,6 +289,10 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
 }
 
 impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for WindowStore<K, V> {
+    fn resident_rows(&self) -> usize {
+        self.windows.values().map(Table::len).sum()
+    }
+
     fn format_name(&self) -> String {
         let (key, value) = (self.key_serde.format_name(), self.value_serde.format_name());
         format!("window store of {key} and {value}")
