@@ -3,6 +3,18 @@
 //! The rows on disk are those of a place in the changelog: each write brings them to a later one,
 //! in one step with the note of that place. They are written after the log has made the commit
 //! durable, so they are never ahead of it, and a start replays what lies between.
+#![cfg_attr(
+    feature = "engines",
+    allow(
+        clippy::len_without_is_empty,
+        clippy::missing_errors_doc,
+        reason = "it is no API: it is seen from outside only where engines are compared"
+    )
+)]
+#![cfg_attr(
+    not(feature = "engines"),
+    allow(unreachable_pub, reason = "it is seen from outside where engines are compared")
+)]
 
 use std::ops::Bound;
 
@@ -13,20 +25,21 @@ use crate::types::TaskId;
 
 /// How far in its changelog a store is: all before the offset is in its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Covered {
-    pub(crate) offset: Offset,
+pub struct Covered {
+    /// Where the changelog goes on.
+    pub offset: Offset,
     /// The changelog's epoch at that time: if the log has lost records since, it tells.
-    pub(crate) epoch: LeaderEpoch,
+    pub epoch: LeaderEpoch,
 }
 
 /// A key with its new row, or with none.
-pub(crate) type Change = (Vec<u8>, Option<Vec<u8>>);
+pub type Change = (Vec<u8>, Option<Vec<u8>>);
 
 /// Sees a row; `false` ends the visit.
-pub(crate) type Visitor<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, BoxError> + 'a;
+pub type Visitor<'a> = dyn FnMut(&[u8], &[u8]) -> Result<bool, BoxError> + 'a;
 
 /// The rows of one store of one task.
-pub(crate) trait Backing {
+pub trait Backing {
     /// How far the rows are. `None` says that they are to be made anew.
     fn covered(&self) -> Result<Option<Covered>, BoxError>;
 
@@ -56,7 +69,7 @@ pub(crate) trait Backing {
 }
 
 /// The folder of an application's persistent stores.
-pub(crate) trait StateDirectory: Send + Sync {
+pub trait StateDirectory: Send + Sync {
     /// The rows of a store, as they were left.
     fn store(&self, task: TaskId, store: &str) -> Result<Box<dyn Backing>, BoxError>;
 }

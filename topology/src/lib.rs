@@ -31,6 +31,9 @@ mod dsl;
 mod runtime;
 mod replay;
 mod testing;
+#[cfg(feature = "engines")]
+#[doc(hidden)]
+pub mod engines;
 #[cfg(test)]
 mod simulation;
 
