@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use headwater_log_store::{Log, LogStore, NewTopic, ProducerConfig, ProducerRecord};
+use headwater_log_store::{Durability, Log, LogStore, NewTopic, ProducerConfig, ProducerRecord};
 use headwater_topology::{
     BuildError, Error, Materialized, Reset, StoreType, Streams, StreamsBuilder, StreamsConfig,
     Topology, TopologyTestDriver,
@@ -107,6 +107,33 @@ fn rows_that_are_behind_catch_up_and_those_of_another_changelog_are_made_anew() 
     send(other.as_ref(), 5..10);
     let streams = start(&other, dir.path());
     assert_eq!(rows(&streams), expected((5..10).map(|key| (key, 1))));
+}
+
+#[test]
+fn rows_of_an_end_that_the_log_has_lost_are_made_anew_although_it_is_longer_by_now() {
+    let (dir, lost, state) =
+        (TempDir::new().unwrap(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let open = |dir: &TempDir| -> Arc<dyn Log> {
+        let builder = LogStore::builder(dir.path()).durability(Durability::Os).create(true);
+        Arc::new(builder.open().unwrap())
+    };
+    let log = open(&dir);
+    for topic in ["in", "out"] {
+        log.create_topic(&NewTopic::new(topic).partitions(2)).unwrap();
+    }
+    send(log.as_ref(), 0..50);
+    drop(start(&log, state.path()));
+    // What a power cut will leave of the log.
+    copy(dir.path(), lost.path());
+    send(log.as_ref(), 50..150);
+    drop(start(&log, state.path()));
+    drop(log);
+    let log = open(&lost);
+    send(log.as_ref(), 200..500);
+    // Meanwhile the application runs without the rows, and its changelog grows past their position.
+    drop(start(&log, TempDir::new().unwrap().path()));
+    let streams = start(&log, state.path());
+    assert_eq!(rows(&streams), expected((0..50).chain(200..500).map(|key| (key, 1))));
 }
 
 #[test]
