@@ -12,10 +12,6 @@ pub(crate) enum BridgeCommand {
 }
 
 #[derive(Debug, Args)]
-#[cfg_attr(
-    not(feature = "kafka"),
-    expect(dead_code, reason = "without Kafka they are only parsed")
-)]
 pub(crate) struct BridgeArgs {
     /// The topics; `*` in a name stands for anything. Topics that come later are taken up when
     /// they do; internal ones, whose names begin with `__`, never.
