@@ -275,7 +275,9 @@ impl StreamsConfig {
         self
     }
 
-    /// `state.dir`: the folder for stores on disk. Each application has a folder of its name in it.
+    /// `state.dir`: the folder for stores on disk. Each application has a folder of its name in it,
+    /// which takes up to 128 MiB more than its rows. When its disk is full, the application stops
+    /// with an error; with space, its next start goes on where it was, from the changelogs.
     /// Default = none: it has to be set where a store is
     /// [persistent](crate::Materialized::with_store_type).
     #[must_use]

@@ -3,6 +3,8 @@
 //! The note of how far a store is stands in its keyspace, among the rows. So the engine cannot bring
 //! one to the disk without the other, whatever a power cut leaves of its journal.
 
+use std::error::Error as _;
+use std::io;
 use std::ops::Bound;
 use std::path::Path;
 
@@ -34,8 +36,8 @@ pub(crate) struct FjallDirectory {
 impl FjallDirectory {
     /// Opens the folder, or makes it. No other process has it open then.
     pub(crate) fn open(path: &Path) -> Result<Self, BoxError> {
-        let database = Database::builder(path).max_journaling_size(JOURNAL_BYTES_MAX).open()?;
-        Ok(Self { database })
+        let database = Database::builder(path).max_journaling_size(JOURNAL_BYTES_MAX).open();
+        Ok(Self { database: database.map_err(explained)? })
     }
 }
 
@@ -45,7 +47,8 @@ impl StateDirectory for FjallDirectory {
         if name.len() > 255 {
             return Err(format!("its name {name} is longer than 255 bytes").into());
         }
-        let rows = self.database.keyspace(&name, KeyspaceCreateOptions::default)?;
+        let rows = self.database.keyspace(&name, KeyspaceCreateOptions::default);
+        let rows = rows.map_err(explained)?;
         Ok(Box::new(FjallStore { database: self.database.clone(), rows }))
     }
 }
@@ -57,7 +60,7 @@ struct FjallStore {
 
 impl Backing for FjallStore {
     fn covered(&self) -> Result<Option<Covered>, BoxError> {
-        let Some(bytes) = self.rows.get(NOTE)? else { return Ok(None) };
+        let Some(bytes) = self.rows.get(NOTE).map_err(explained)? else { return Ok(None) };
         let (offset, epoch) = bytes.split_at_checked(8).ok_or("its position is too short")?;
         Ok(Some(Covered {
             offset: Offset::new(u64::from_be_bytes(offset.try_into()?)),
@@ -69,7 +72,7 @@ impl Backing for FjallStore {
         if key.len() >= KEY_BYTES_MAX {
             return Ok(None);
         }
-        Ok(self.rows.get(row_key(key))?.map(|row| row.to_vec()))
+        Ok(self.rows.get(row_key(key)).map_err(explained)?.map(|row| row.to_vec()))
     }
 
     fn visit(
@@ -88,7 +91,7 @@ impl Backing for FjallStore {
         };
         let mut rows = self.rows.range((from, to));
         while let Some(row) = if from_end { rows.next_back() } else { rows.next() } {
-            let (key, row) = row.into_inner()?;
+            let (key, row) = row.into_inner().map_err(explained)?;
             if !visitor(key.get(1..).unwrap_or_default(), &row)? {
                 break;
             }
@@ -111,15 +114,15 @@ impl Backing for FjallStore {
         let mut note = covered.offset.value().to_be_bytes().to_vec();
         note.extend(covered.epoch.value().to_be_bytes());
         batch.insert(&self.rows, NOTE, note);
-        Ok(batch.commit()?)
+        batch.commit().map_err(explained)
     }
 
     fn clear(&self) -> Result<(), BoxError> {
         // The rows are gone from the disk before the journal is synced: a power cut in between
         // must not find the note there, nor an older one.
-        self.rows.remove(NOTE)?;
-        self.database.persist(PersistMode::SyncAll)?;
-        Ok(self.rows.clear()?)
+        self.rows.remove(NOTE).map_err(explained)?;
+        self.database.persist(PersistMode::SyncAll).map_err(explained)?;
+        self.rows.clear().map_err(explained)
     }
 
     fn len(&self) -> usize {
@@ -128,6 +131,19 @@ impl Backing for FjallStore {
 
     fn disk_bytes(&self) -> u64 {
         self.rows.disk_space()
+    }
+}
+
+/// What the system has said, where that is the cause: the engine's own texts are for its developers.
+fn explained(error: fjall::Error) -> BoxError {
+    if matches!(error, fjall::Error::Poisoned) {
+        return "a write to it has failed before; it takes writes again after the next start"
+            .into();
+    }
+    let causes = std::iter::successors(error.source(), |cause| (**cause).source());
+    match causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).last() {
+        Some(cause) => io::Error::new(cause.kind(), cause.to_string()).into(),
+        None => error.into(),
     }
 }
 
@@ -204,6 +220,15 @@ mod tests {
         let error = rows.write(vec![(vec![0; 65_535], None)], covered(8)).unwrap_err();
         assert_eq!(error.to_string(), "a key of 65535 bytes is too long for the disk");
         assert_eq!(rows.get(&[0; 65_535]).unwrap(), None);
+    }
+
+    #[test]
+    fn an_error_of_the_system_is_said_in_its_words() {
+        let full = std::io::Error::from_raw_os_error(28);
+        let said = super::explained(fjall::Error::Io(full)).to_string();
+        assert_eq!(said, "No space left on device (os error 28)");
+        let said = super::explained(fjall::Error::Locked).to_string();
+        assert_eq!(said, "FjallError: Locked");
     }
 
     #[test]

@@ -18,11 +18,14 @@ use crate::limits::memory;
 use crate::limits::no_space;
 use crate::limits::open_files;
 use crate::limits::read_only;
+use crate::limits::state_disk;
 use crate::place::{folder_in, memory as memory_folder, temporary};
 use crate::tally::Tally;
 
 /// How large the file system is that fills up.
 const SMALL_BYTES: &str = "1m";
+/// How large that of stores of applications is: their journals take 128 MiB of it.
+const STATE_BYTES: &str = "384m";
 
 /// Which limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -35,6 +38,8 @@ pub(crate) enum Limit {
     FullDisk,
     /// Not a byte left when a store is opened.
     NoSpace,
+    /// A disk of an application's stores that fills up.
+    StateDisk,
     /// A read-only file system.
     ReadOnly,
     /// A record of a gibibyte.
@@ -89,15 +94,19 @@ pub(crate) fn run(args: &LimitArgs, seed: u64) -> Result<Tally> {
         Limit::OpenFiles => open_files::run(dir, start_limited, &mut tally)?,
         Limit::FileSize => file_size::run(dir, seed, &mut tally)?,
         Limit::FullDisk => {
-            let small = SmallDisk::mount()?;
+            let small = SmallDisk::mount(SMALL_BYTES)?;
             full_disk::run(&small.path, args.times, rng, &mut tally)?;
         }
         Limit::NoSpace => {
-            let small = SmallDisk::mount()?;
+            let small = SmallDisk::mount(SMALL_BYTES)?;
             no_space::run(&small.path, rng, &mut tally)?;
         }
+        Limit::StateDisk => {
+            let small = SmallDisk::mount(STATE_BYTES)?;
+            state_disk::run(dir, &small.path, args.times, rng, &mut tally)?;
+        }
         Limit::ReadOnly => {
-            let small = SmallDisk::mount()?;
+            let small = SmallDisk::mount(SMALL_BYTES)?;
             let remount = |read_only| small.remount(read_only);
             read_only::run(&small.path, remount, rng, &mut tally)?;
         }
@@ -137,19 +146,19 @@ fn start(arguments: &[String]) -> Result {
     }
 }
 
-/// A file system in memory of a megabyte. It goes when this is dropped.
+/// A small file system in memory. It goes when this is dropped.
 struct SmallDisk {
     path: PathBuf,
     _folder: tempfile::TempDir,
 }
 
 impl SmallDisk {
-    fn mount() -> Result<Self> {
+    fn mount(size: &str) -> Result<Self> {
         check_root()?;
         let folder = disk_folder()?;
         let path = folder.path().join("small");
         create_dir(&path).to("create a mount point")?;
-        let size = format!("size={SMALL_BYTES}");
+        let size = format!("size={size}");
         let options = std::ffi::CString::new(size).to("name a size")?;
         mount("tmpfs", &path, "tmpfs", MountFlags::empty(), Some(options.as_c_str()))
             .map_err(|error| Failure::Skipped(format!("tmpfs cannot be mounted: {error}")))?;

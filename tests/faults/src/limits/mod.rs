@@ -3,6 +3,7 @@ mod open_files;
 mod file_size;
 mod full_disk;
 mod no_space;
+mod state_disk;
 mod read_only;
 mod large_record;
 mod memory;
