@@ -1,7 +1,7 @@
 //! T13: running topologies are killed at random moments, again and again; their output, their
 //! stores and their changelogs are then what a fold over the input gives.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,9 +45,46 @@ pub(crate) struct RunnerArgs {
 }
 
 impl RunnerArgs {
+    /// The `number`th of a test's stores, in this folder.
+    pub(crate) fn new(dir: &Path, number: u64, sync: bool) -> Self {
+        Self {
+            dir: dir.to_owned(),
+            threads: 1 + usize::try_from(number % 2).unwrap_or_default(),
+            persistent: number % 4 >= 2,
+            sync,
+            seed: 0,
+            from_ms: 0,
+        }
+    }
+
+    /// As what follows rounds before it, whose event times are over.
+    pub(crate) fn for_round(&mut self, seed: u64, round: u64) {
+        self.seed = seed.wrapping_mul(1_000).wrapping_add(round);
+        self.from_ms = i64::try_from(round).unwrap_or_default() * 1_000_000;
+    }
+
+    /// The folder of the log.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.dir.join("log")
+    }
+
+    /// The arguments of a program that runs them.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec![
+            "runner".to_owned(),
+            format!("--dir={}", self.dir.display()),
+            format!("--threads={}", self.threads),
+            format!("--seed={}", self.seed),
+            format!("--from-ms={}", self.from_ms),
+        ];
+        arguments.extend(self.persistent.then(|| "--persistent".to_owned()));
+        arguments.extend(self.sync.then(|| "--sync".to_owned()));
+        arguments
+    }
+
     fn open(&self) -> Result<LogStore> {
         let durability = if self.sync { Durability::Sync } else { Durability::Os };
-        LogStore::builder(self.dir.join("log"))
+        LogStore::builder(self.log())
             .durability(durability)
             .journal_bytes(4 << 20)
             .create(true)
@@ -121,17 +158,9 @@ pub(crate) fn run(kills: u64, seed: u64) -> Result<Tally> {
         let on_disk = number.is_multiple_of(STORES_PER_DISK_STORE);
         let base = memory().filter(|_| !on_disk).unwrap_or_else(temporary);
         let folder = folder_in(&base, "kill-topology")?;
-        let mut args = RunnerArgs {
-            dir: folder.path().to_owned(),
-            threads: 1 + usize::try_from(number % 2).unwrap_or_default(),
-            persistent: number % 4 >= 2,
-            sync: rng.bool(),
-            seed,
-            from_ms: 0,
-        };
+        let mut args = RunnerArgs::new(folder.path(), number, rng.bool());
         for round in 0..KILLS_PER_STORE.min(kills - tally.get("kills")) {
-            args.seed = seed.wrapping_mul(1_000).wrapping_add(round);
-            args.from_ms = i64::try_from(round).unwrap_or_default() * 1_000_000;
+            args.for_round(seed, round);
             let checked =
                 kill(&args, &mut rng, &mut tally).and_then(|()| verify(&args, &mut tally));
             if let Err(failure) = checked {
@@ -151,16 +180,7 @@ pub(crate) fn run(kills: u64, seed: u64) -> Result<Tally> {
 
 /// Starts a runner and kills it after a while, or while it starts.
 fn kill(args: &RunnerArgs, rng: &mut Rng, tally: &mut Tally) -> Result {
-    let mut arguments = vec![
-        "runner".to_owned(),
-        format!("--dir={}", args.dir.display()),
-        format!("--threads={}", args.threads),
-        format!("--seed={}", args.seed),
-        format!("--from-ms={}", args.from_ms),
-    ];
-    arguments.extend(args.persistent.then(|| "--persistent".to_owned()));
-    arguments.extend(args.sync.then(|| "--sync".to_owned()));
-    let mut runner = Writer::start(this_program(&arguments)?)?;
+    let mut runner = Writer::start(this_program(&args.arguments())?)?;
     if rng.u8(0..8) == 0 {
         // While it starts: it opens the log, restores, or does its first work.
         runner.listen(Duration::from_micros(rng.u64(500..30_000)), |_| false)?;
@@ -176,7 +196,7 @@ fn kill(args: &RunnerArgs, rng: &mut Rng, tally: &mut Tally) -> Result {
 }
 
 /// Lets the application finish what is there, and compares.
-fn verify(args: &RunnerArgs, tally: &mut Tally) -> Result {
+pub(crate) fn verify(args: &RunnerArgs, tally: &mut Tally) -> Result {
     let log: Arc<dyn Log> = Arc::new(args.open()?);
     views::create_topics(log.as_ref())?;
     let streams = args.streams(&log)?;

@@ -21,6 +21,7 @@ mod kill;
 mod kill_cli;
 mod views;
 mod kill_topology;
+mod stop_topology;
 mod restart_persistent;
 mod history_worker;
 mod histories;

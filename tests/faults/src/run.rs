@@ -17,6 +17,7 @@ use crate::open_time::{self, FillerArgs, OpenTimeArgs};
 use crate::openers::{self, HolderArgs};
 use crate::power_cut::{self, PowerCutArgs};
 use crate::restart_persistent::{self, RestartArgs, RowFillerArgs};
+use crate::stop_topology;
 use crate::tally::Tally;
 use crate::write_back::{self, WriteBackArgs};
 use crate::writer::{self, WriterArgs};
@@ -59,6 +60,12 @@ enum Command {
         /// How often.
         #[arg(long, default_value_t = 100)]
         kills: u64,
+    },
+    /// Stops running topologies with SIGSTOP, and lets them go on.
+    StopTopology {
+        /// How often.
+        #[arg(long, default_value_t = 50)]
+        stops: u64,
     },
     /// Measures how long a restart takes after a kill where a large store is on disk.
     RestartPersistent(RestartArgs),
@@ -105,6 +112,7 @@ impl Command {
             Self::KillCli { .. } => "kill-cli",
             Self::Runner(_) => "runner",
             Self::KillTopology { .. } => "kill-topology",
+            Self::StopTopology { .. } => "stop-topology",
             Self::RestartPersistent(_) => "restart-persistent",
             Self::RowFiller(_) => "row-filler",
             Self::HistoryWorker(_) => "history-worker",
@@ -148,6 +156,7 @@ impl Command {
             Self::Kill { kills } => kill::run(kills, seed),
             Self::KillCli { kills } => kill_cli::run(kills, seed),
             Self::KillTopology { kills } => kill_topology::run(kills, seed),
+            Self::StopTopology { stops } => stop_topology::run(stops, seed),
             Self::RestartPersistent(args) => restart_persistent::run(&args, seed),
             Self::Histories(args) => histories::run(&args, seed),
             Self::PowerCut(args) => power_cut::run(args, seed),

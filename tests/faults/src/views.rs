@@ -123,18 +123,9 @@ pub(crate) type Rows = BTreeMap<String, i64>;
 pub(crate) fn check(log: &dyn Log) -> Result<(Rows, Rows, u64)> {
     let input = read(log, IN)?;
     let by_key = values(&input);
-    let counts: Values =
-        by_key.iter().map(|(key, all)| (key.clone(), (1..).take(all.len()).collect())).collect();
+    let counts = counts(&by_key);
     compare("counts", &values(&read(log, "counts")?), &counts)?;
-    let running_least = |all: &Vec<i64>| {
-        let least = all.iter().scan(i64::MAX, |least, value| {
-            *least = *value.min(least);
-            Some(*least)
-        });
-        least.collect()
-    };
-    let least: Values = by_key.iter().map(|(key, all)| (key.clone(), running_least(all))).collect();
-    compare("least", &values(&read(log, "least")?), &least)?;
+    compare("least", &values(&read(log, "least")?), &leasts(&by_key))?;
     let mut groups = Values::new();
     for line in &input {
         groups.entry(group(line.value)).or_default().push(line.value);
@@ -155,6 +146,44 @@ pub(crate) fn check(log: &dyn Log) -> Result<(Rows, Rows, u64)> {
         all.iter().filter_map(|(key, all)| Some((key.clone(), *all.last()?))).collect()
     };
     Ok((last(&counts), last(&sums), input.len() as u64))
+}
+
+/// Compares what is there of two outputs with the beginning of a fold over the input. Returns how many
+/// records are to come out of what the input has, and how many have.
+pub(crate) fn check_so_far(log: &dyn Log) -> Result<(u64, u64)> {
+    let (counted, least) = (values(&read(log, "counts")?), values(&read(log, "least")?));
+    // Only then, so that there is an input for each output.
+    let input = read(log, IN)?;
+    let by_key = values(&input);
+    let mut out = 0;
+    for (what, found, expected) in
+        [("counts", &counted, counts(&by_key)), ("least", &least, leasts(&by_key))]
+    {
+        for (key, values) in found {
+            if !expected.get(key).is_some_and(|all| all.starts_with(values)) {
+                return violation(format!("{what} of {key} does not begin as it has to"));
+            }
+            out += values.len() as u64;
+        }
+    }
+    Ok((2 * input.len() as u64, out))
+}
+
+/// The running count of each key.
+fn counts(by_key: &Values) -> Values {
+    by_key.iter().map(|(key, all)| (key.clone(), (1..).take(all.len()).collect())).collect()
+}
+
+/// The least value so far of each key.
+fn leasts(by_key: &Values) -> Values {
+    let running_least = |all: &Vec<i64>| {
+        let least = all.iter().scan(i64::MAX, |least, value| {
+            *least = *value.min(least);
+            Some(*least)
+        });
+        least.collect()
+    };
+    by_key.iter().map(|(key, all)| (key.clone(), running_least(all))).collect()
 }
 
 /// The counts of the windows that have closed; stream time is that of the partition.
