@@ -76,7 +76,7 @@ pub fn row(plan: &mut Plan<'_>) {
 pub fn replay(plan: &mut Plan<'_>) {
     let case = Case {
         name: "full replay of 10 M records, count by key".to_owned(),
-        goals: (0.5, 1.0),
+        goals: (Some(0.5), 1.0),
         topics: &["in"],
         generate: |scale, into| {
             let records = scale.size(50_000, 10_000_000);

@@ -16,7 +16,7 @@ const VOCABULARY: u32 = 20_000;
 pub fn sums() -> Case {
     Case {
         name: "running aggregate per key, 1 M keys".to_owned(),
-        goals: (0.5, 12.0),
+        goals: (Some(0.5), 12.0),
         topics: &["in"],
         generate: |scale, into| {
             let records = scale.size(20_000, 1_500_000);
@@ -63,7 +63,7 @@ fn sums_floor(floor: &mut Floor) {
 pub fn word_count() -> Case {
     Case {
         name: "word count, a word".to_owned(),
-        goals: (0.5, 25.0),
+        goals: (Some(0.5), 25.0),
         topics: &["in"],
         generate: lines,
         topology: Box::new(word_count_topology),

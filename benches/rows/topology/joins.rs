@@ -16,7 +16,7 @@ use crate::topology::ours;
 pub fn stream_table() -> Case {
     Case {
         name: "stream-table join, 1 M keys".to_owned(),
-        goals: (0.5, 10.0),
+        goals: (Some(0.5), 10.0),
         topics: &["table", "in"],
         generate: table_and_stream,
         topology: Box::new(stream_table_topology),
@@ -88,7 +88,7 @@ const WITHIN_MS: i64 = 1_000;
 pub fn stream_stream() -> Case {
     Case {
         name: "stream-stream windowed join, 10 k keys".to_owned(),
-        goals: (0.4, 8.0),
+        goals: (Some(0.4), 8.0),
         topics: &["left", "right"],
         generate: two_streams,
         topology: Box::new(stream_stream_topology),

@@ -11,6 +11,7 @@ mod kafka_streams;
 pub mod case;
 mod stateless;
 mod aggregates;
+mod on_disk;
 mod windows;
 mod joins;
 mod nexmark;

@@ -39,7 +39,7 @@ pub fn case(query: Query) -> Case {
     };
     Case {
         name: format!("Nexmark {}", query.name()),
-        goals: (0.4, 8.0),
+        goals: (Some(0.4), 8.0),
         topics: query.inputs(),
         generate,
         topology: Box::new(move || query.topology().unwrap()),

@@ -5,7 +5,7 @@ use headwater_nexmark::Query;
 use crate::Scale;
 use crate::row::Row;
 use crate::topology::case::{Case, measure};
-use crate::topology::{aggregates, joins, nexmark, stateless, windows};
+use crate::topology::{aggregates, joins, nexmark, on_disk, stateless, windows};
 
 /// Measures each row whose name has `only` in it, and hands it to `report`.
 pub fn rows(scale: Scale, only: &str, mut report: impl FnMut(Row<'_>)) {
@@ -17,6 +17,8 @@ pub fn rows(scale: Scale, only: &str, mut report: impl FnMut(Row<'_>)) {
     row(stateless::chain());
     row(aggregates::word_count());
     row(aggregates::sums());
+    row(on_disk::zipfian());
+    row(on_disk::uniform());
     row(windows::tumbling());
     row(joins::stream_table());
     row(joins::stream_stream());

@@ -19,7 +19,7 @@ use crate::topology::ours;
 pub fn chain() -> Case {
     Case {
         name: "stateless chain of 5 operators".to_owned(),
-        goals: (0.5, 10.0),
+        goals: (Some(0.5), 10.0),
         topics: &["in"],
         generate: |scale, into| {
             let records = scale.size(20_000, 1_000_000);

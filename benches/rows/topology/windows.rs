@@ -25,7 +25,7 @@ const DIFFERENCE_MS: i64 = 1_000;
 pub fn tumbling() -> Case {
     Case {
         name: "tumbling window count, 1 M keys".to_owned(),
-        goals: (0.4, 12.0),
+        goals: (Some(0.4), 12.0),
         topics: &["in"],
         generate: |scale, into| {
             let records = scale.size(20_000, 1_000_000);
@@ -97,7 +97,7 @@ fn commit(rows: &mut FloorTable<(String, i64), i64>, floor: &mut Floor) {
 pub fn sessions() -> Case {
     Case {
         name: "session windows, 5 k keys".to_owned(),
-        goals: (0.3, 5.0),
+        goals: (Some(0.3), 5.0),
         topics: &["in"],
         generate: |scale, into| {
             let records = scale.size(20_000, 300_000);
@@ -176,7 +176,7 @@ fn commit_sessions(rows: &mut FloorTable<(String, Session), i64>, floor: &mut Fl
 pub fn sliding() -> Case {
     Case {
         name: "sliding windows, 2 k keys".to_owned(),
-        goals: (0.3, 5.0),
+        goals: (Some(0.3), 5.0),
         topics: &["in"],
         generate: |scale, into| {
             let records = scale.size(20_000, 300_000);

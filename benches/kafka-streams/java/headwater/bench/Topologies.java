@@ -22,6 +22,7 @@ import org.apache.kafka.streams.kstream.SlidingWindows;
 import org.apache.kafka.streams.kstream.StreamJoined;
 import org.apache.kafka.streams.kstream.TimeWindows;
 import org.apache.kafka.streams.kstream.WindowedSerdes;
+import org.apache.kafka.streams.state.Stores;
 
 /** The topologies of the rows, by name. */
 final class Topologies {
@@ -37,6 +38,7 @@ final class Topologies {
             case "chain" -> chain(builder);
             case "words" -> words(builder);
             case "sums" -> sums(builder);
+            case "on-disk" -> onDisk(builder);
             case "tumbling" -> tumbling(builder);
             case "stream-table" -> streamTable(builder);
             case "stream-stream" -> streamStream(builder);
@@ -76,6 +78,20 @@ final class Topologies {
                 .aggregate(() -> 0L, (key, value, sum) -> sum + value, Materialized.as("sums"))
                 .toStream()
                 .to("out", Produced.with(TEXT, NUMBER));
+    }
+
+    /** On RocksDB, as Kafka Streams is by default. */
+    private static void onDisk(StreamsBuilder builder) {
+        builder.stream("in", Consumed.with(TEXT, TEXT))
+                .groupByKey(Grouped.with(TEXT, TEXT))
+                .reduce(
+                        (old, newest) -> newest,
+                        Materialized.<String, String>as(
+                                        Stores.persistentTimestampedKeyValueStore("rows"))
+                                .withKeySerde(TEXT)
+                                .withValueSerde(TEXT))
+                .toStream()
+                .to("out", Produced.with(TEXT, TEXT));
     }
 
     private static void tumbling(StreamsBuilder builder) {
