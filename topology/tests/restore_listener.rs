@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use headwater_log_store::{
     Log, LogStore, NewTopic, Offset, PartitionId, ProducerConfig, ProducerRecord, TopicName,
@@ -12,7 +12,7 @@ use headwater_log_store::{
 };
 use headwater_topology::{
     Error, Materialized, StateRestoreListener, StoreType, Streams, StreamsBuilder, StreamsConfig,
-    Topology,
+    StreamsState, Topology,
 };
 
 /// What a listener has heard, by partition.
@@ -181,6 +181,72 @@ fn a_store_on_disk_is_restored_from_where_its_rows_are() {
         let from = end_of(log.as_ref(), partition);
         assert!(from > 0);
         assert_eq!(assert_whole(log.as_ref(), partition, from, &heard[&place(partition)]), 0);
+    }
+}
+
+/// Closes the application when the first batch is restored.
+struct Closes {
+    ear: Ear,
+    streams: Mutex<Weak<Streams>>,
+}
+
+impl StateRestoreListener for Closes {
+    fn on_batch_restored(
+        &self,
+        partition: &TopicPartition,
+        store: &str,
+        batch_end: Offset,
+        restored: u64,
+    ) {
+        self.ear.on_batch_restored(partition, store, batch_end, restored);
+        self.streams.lock().unwrap().upgrade().unwrap().close().unwrap();
+    }
+
+    fn on_restore_end(&self, partition: &TopicPartition, store: &str, total: u64) {
+        self.ear.on_restore_end(partition, store, total);
+    }
+
+    fn on_restore_suspended(&self, partition: &TopicPartition, store: &str, total: u64) {
+        self.ear.on_restore_suspended(partition, store, total);
+    }
+}
+
+#[test]
+fn a_close_ends_a_restore_at_its_next_batch_and_the_next_start_does_it_whole() {
+    for store_type in [StoreType::InMemory, StoreType::Persistent] {
+        let dir = tempfile::TempDir::new().unwrap();
+        let (log, ear, topology) = (log(), Ear::default(), counting(store_type));
+        let first = run(&log, &topology, dir.path(), &ear);
+        for hundred in 0..20 {
+            send(log.as_ref(), hundred * 100..hundred * 100 + 100);
+            first.wait_until_caught_up().unwrap();
+        }
+        first.close().unwrap();
+        ear.take();
+
+        // Without its rows, a store on disk has as much to restore as one in memory.
+        let dir = tempfile::TempDir::new().unwrap();
+        let closed = Arc::new(streams(&log, &topology, dir.path(), &ear));
+        closed.set_global_state_restore_listener(Closes {
+            ear: ear.clone(),
+            streams: Mutex::new(Arc::downgrade(&closed)),
+        });
+        closed.start().unwrap();
+        closed.close().unwrap();
+        assert_eq!(closed.state(), StreamsState::NotRunning);
+        assert!(closed.error().is_none());
+        let heard = ear.take();
+        let [(_, heard)] = &heard.iter().collect::<Vec<_>>()[..] else { panic!("{heard:?}") };
+        let [Heard::Batch { restored, .. }, Heard::Suspended { total }] = &heard[..] else {
+            panic!("{heard:?}");
+        };
+        assert_eq!(restored, total);
+
+        run(&log, &topology, dir.path(), &ear).close().unwrap();
+        let heard = ear.take();
+        let totals: u64 =
+            [0, 1].map(|p| assert_whole(log.as_ref(), p, 0, &heard[&place(p)])).iter().sum();
+        assert_eq!(totals, 2_000);
     }
 }
 

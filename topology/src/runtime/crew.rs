@@ -151,6 +151,7 @@ impl Crew {
     /// Asks all workers to commit and to end.
     pub(crate) fn close(&self) {
         self.members.close();
+        self.application.restores.interrupt();
         self.lines.lock().values().for_each(|line| line.tell(Command::Close));
     }
 

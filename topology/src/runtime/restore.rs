@@ -73,6 +73,7 @@ impl Restore<'_> {
         let mut unwritten = 0;
         while consumer.position(changelog).map_err(Error::log(failed()))? < target.offset {
             for batch in consumer.poll(POLL).map_err(Error::log(failed()))? {
+                self.restores.check()?;
                 let (mut restored, mut last) = (0, None);
                 for view in batch.iter().filter(|view| view.offset < target.offset) {
                     self.take(&view).map_err(|reason| Error::Restore {

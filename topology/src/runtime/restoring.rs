@@ -3,10 +3,12 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use headwater_log_store::{Offset, TopicPartition};
 use parking_lot::Mutex;
+
+use crate::error::{Error, Result};
 
 /// Hears of the restores of stores from their changelogs; Kafka Streams' `StateRestoreListener`. It
 /// is called on the threads that restore, which wait for it. Each method does nothing by default.
@@ -66,8 +68,8 @@ pub trait StateRestoreListener: Send + Sync + 'static {
         let _ = (partition, store, total_restored);
     }
 
-    /// An error has ended the restore, after that many records. If the thread is replaced, it
-    /// begins anew.
+    /// An error or a close has ended the restore, after that many records. If the thread is
+    /// replaced, it begins anew.
     fn on_restore_suspended(&self, partition: &TopicPartition, store: &str, total_restored: u64) {
         let _ = (partition, store, total_restored);
     }
@@ -79,9 +81,31 @@ pub(crate) struct Restores {
     listener: Mutex<Option<Arc<dyn StateRestoreListener>>>,
     /// How many offsets lie ahead of the restores that are under way.
     remaining: AtomicU64,
+    is_interrupted: AtomicBool,
+}
+
+/// What a close keeps from coming to its end.
+const RESTORE: &str = "the restore of a store";
+
+/// Whether a restore has ended because the application closes.
+pub(crate) fn is_interruption(error: &Error) -> bool {
+    matches!(error, Error::NotRunning { operation: RESTORE, .. })
 }
 
 impl Restores {
+    /// The application closes: restores end with the batch that they are at.
+    pub(crate) fn interrupt(&self) {
+        self.is_interrupted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether to go on.
+    pub(crate) fn check(&self) -> Result<()> {
+        if !self.is_interrupted.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        Err(Error::NotRunning { operation: RESTORE, reason: "closes before its end".to_owned() })
+    }
+
     pub(crate) fn set_listener(&self, listener: Arc<dyn StateRestoreListener>) {
         *self.listener.lock() = Some(listener);
     }

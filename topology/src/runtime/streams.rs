@@ -198,7 +198,8 @@ impl Streams {
         self.shared.error()
     }
 
-    /// Commits what was processed and stops. A second call only repeats the answer. Called on a
+    /// Commits what was processed and stops. Restores of stores end where they are, and are done
+    /// again by the next start; one that waits in [`start`](Self::start) returns. A second call only repeats the answer. Called on a
     /// thread of the application itself, it only asks for the stop, and does not wait for it.
     ///
     /// # Errors

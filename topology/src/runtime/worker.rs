@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::runtime::assignment::WorkerId;
 use crate::runtime::crew::{Command, Crew, Line, StreamThreadExceptionResponse};
 use crate::runtime::recovery::panic_message;
+use crate::runtime::restoring::is_interruption;
 use crate::runtime::turns::Turns;
 
 /// Starts a worker. It joins when its consumer and its global tables are there.
@@ -51,6 +52,10 @@ impl Worker {
             if error.is_migration() && self.shares_tasks() && self.crew.members.is_closing() {
                 // What it could not commit any more is done again by whoever has the tasks.
                 tracing::info!(%error, "closed without a last commit");
+                break;
+            }
+            if is_interruption(&error) && self.crew.members.is_closing() {
+                tracing::info!("closed before all stores were restored");
                 break;
             }
             if !self.is_replaced_after(&error, &mut replaced) {
