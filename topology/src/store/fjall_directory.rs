@@ -99,7 +99,9 @@ impl Backing for FjallStore {
         Ok(())
     }
 
-    fn write(&self, changes: Vec<Change>, covered: Covered) -> Result<(), BoxError> {
+    fn write(&self, mut changes: Vec<Change>, covered: Covered) -> Result<(), BoxError> {
+        // The engine looks for the place of each: neighbours are in the processor's caches by then.
+        changes.sort_by(|(key, _), (other, _)| key.cmp(other));
         let mut batch = self.database.batch();
         for (key, row) in changes {
             if key.len() >= KEY_BYTES_MAX {
