@@ -72,7 +72,7 @@ where
 
     fn hold(&mut self, place: &SlotKey<S, K>, cause: Cause) {
         let (slot, key) = place;
-        let bytes = row_bytes(&*self.key_serde, &*self.value_serde, key, self.row(key, *slot));
+        let bytes = row_bytes(&*self.key_serde, &*self.value_serde, key, self.rows.get(key, *slot));
         if let Some(cache) = &mut self.cache {
             cache.hold(place, bytes, cause);
         }
@@ -104,7 +104,7 @@ where
             let hidden_ms = self.options.hidden_ms(self.clock_ms);
             let old = before.filter(|_| is_visible(slot.time_ms(), hidden_ms));
             self.clock_ms = self.clock_ms.max(Some(slot.time_ms()));
-            let new = self.row(&key, slot).cloned();
+            let new = self.rows.get(&key, slot).cloned();
             let place = (slot, key);
             if let Some(cache) = self.cache.as_mut().filter(|_| new.is_none()) {
                 cache.remove(&place);

@@ -10,7 +10,7 @@ use headwater_log_store::Timestamp;
 
 use crate::error::BoxError;
 use crate::store::backed_rows::{BackedRows, RawRow};
-use crate::store::rows_by_time::{BY_TIME, EXPIRED_AT_ONCE, ordered, prefix_of, take_ordered};
+use crate::store::rows_by_time::{BY_TIME, Fate, Sweep, ordered, prefix_of, take_ordered};
 use crate::store::slots::Slot;
 
 /// See the module.
@@ -111,27 +111,16 @@ impl<K: Hash + Eq + Clone, S: Slot> KeyedOnDisk<K, S> {
         expired_ms: i64,
         mut is_kept: impl FnMut(S, &[u8]) -> Result<bool, BoxError>,
     ) -> Result<(), BoxError> {
-        let from_ms = self.removed_ms.map_or(i64::MIN, |removed_ms| removed_ms.saturating_add(1));
-        if from_ms > expired_ms {
-            return Ok(());
-        }
-        let (mut removed, mut first_kept_ms) = (0, None);
-        let mut up_to_ms = expired_ms;
-        self.scan_times(from_ms, expired_ms, |slot, key| {
-            if is_kept(slot, key)? {
-                first_kept_ms.get_or_insert(slot.time_ms());
-            } else if removed == EXPIRED_AT_ONCE {
-                up_to_ms = slot.time_ms().saturating_sub(1);
-                return Ok(false);
-            } else {
+        let Some(mut sweep) = Sweep::between(self.removed_ms, expired_ms) else { return Ok(()) };
+        let (from_ms, to_ms) = sweep.times();
+        self.scan_times(from_ms, to_ms, |slot, key| {
+            let fate = sweep.next(slot.time_ms(), is_kept(slot, key)?);
+            if fate == Fate::Removed {
                 self.add(key, slot, None, true)?;
-                removed += 1;
             }
-            Ok(true)
+            Ok(fate != Fate::Later)
         })?;
-        let up_to_ms =
-            first_kept_ms.map_or(up_to_ms, |kept_ms: i64| up_to_ms.min(kept_ms.saturating_sub(1)));
-        self.removed_ms = self.removed_ms.max(Some(up_to_ms));
+        self.removed_ms = sweep.removed_ms(self.removed_ms);
         Ok(())
     }
 }

@@ -1,22 +1,17 @@
 //! The store of windows whose places depend on the records: sessions, sliding windows, and the
 //! records of a join. Rows are kept by key, then by window.
 
-use std::any::Any;
-use std::collections::BTreeMap;
 use std::hash::Hash;
-use std::rc::Rc;
 
-use hashbrown::{HashMap, HashSet};
-use headwater_log_store::{RecordView, Timestamp};
+use hashbrown::HashMap;
+use headwater_log_store::Timestamp;
 
-use crate::backing::Covered;
-use crate::error::{BoxError, Error, Result};
+use crate::error::BoxError;
 use crate::record::Headers;
 use crate::serdes::SerdeRef;
-use crate::store::backed_rows::BackedRows;
 use crate::store::keyed_on_disk::KeyedOnDisk;
-use crate::store::managed::{ChangelogRecord, ChangelogWriter, ManagedStore};
-use crate::store::record_cache::{CacheBudget, RecordCache};
+use crate::store::keyed_rows::KeyedRows;
+use crate::store::record_cache::RecordCache;
 use crate::store::slots::{JoinSlot, Slot};
 use crate::store::stream_times::StreamTimes;
 use crate::store::table::ValueAndTimestamp;
@@ -25,19 +20,14 @@ use crate::store::window_options::WindowStoreOptions;
 /// A row of such a store: its window, and its key.
 pub(crate) type SlotKey<S, K> = (S, K);
 
-type Rows<S, V> = BTreeMap<S, ValueAndTimestamp<V>>;
-
 /// See the module.
 ///
 /// The store has a clock of its own, the latest time of a row that was put into it. What lies a
 /// retention before that is hidden, and gone with the next commit.
 pub(crate) struct KeyedWindowStore<K, S, V> {
-    name: String,
+    pub(super) name: String,
     pub(super) options: WindowStoreOptions,
-    pub(super) rows: HashMap<K, Rows<S, V>>,
-    pub(super) by_time: BTreeMap<i64, HashSet<(S, K)>>,
-    /// Each change since the last commit with what was there before.
-    pub(super) undo: Vec<(K, S, Option<ValueAndTimestamp<V>>)>,
+    pub(super) rows: KeyedRows<K, S, V>,
     pub(super) times: StreamTimes,
     pub(super) clock_ms: Option<i64>,
     pub(super) clock_committed_ms: Option<i64>,
@@ -46,7 +36,7 @@ pub(crate) struct KeyedWindowStore<K, S, V> {
     /// all; a key without any may be there too.
     pub(super) disk: Option<KeyedOnDisk<K, S>>,
     /// The headers of rows since the last commit that have some, for the changelog alone.
-    headers: HashMap<S, Headers>,
+    pub(super) headers: HashMap<S, Headers>,
     /// The number of the last row that got one.
     pub(super) sequence: i32,
     pub(super) sequence_committed: i32,
@@ -64,9 +54,7 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
         Self {
             name,
             options,
-            rows: HashMap::new(),
-            by_time: BTreeMap::new(),
-            undo: Vec::new(),
+            rows: KeyedRows::new(options.retention_ms),
             headers: HashMap::new(),
             times: options.times(),
             clock_ms: None,
@@ -118,18 +106,16 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
         debug_assert!(self.disk.is_none() || self.rows.contains_key(key), "it is to be loaded");
         let visible_ms = self.visible_from(from_ms);
         let from_ms = if self.cache.is_some() { from_ms } else { visible_ms };
-        let rows = self.rows.get(key).filter(|_| from_ms <= to_ms);
-        let range = S::first(from_ms)..S::first(to_ms.saturating_add(1));
-        rows.into_iter()
-            .flat_map(move |rows| rows.range(range.clone()))
-            .map(|(slot, row)| (*slot, row))
+        self.rows
+            .rows_of(key, S::first(from_ms), S::first(to_ms.saturating_add(1)))
             .filter(move |(slot, _)| slot.time_ms() >= visible_ms || self.has_cached(key, *slot))
     }
 
     /// A row, unless it is hidden.
     pub(crate) fn get(&mut self, key: &K, slot: S) -> Option<&ValueAndTimestamp<V>> {
         self.load(key);
-        self.row(key, slot)
+        self.rows
+            .get(key, slot)
             .filter(|_| slot.time_ms() >= self.visible_from(i64::MIN) || self.has_cached(key, slot))
     }
 
@@ -143,7 +129,7 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
         self.load(key);
         match &mut self.cache {
             Some(cache) => {
-                let row = || Some(self.rows.get(key)?.get(&slot)?.value.clone());
+                let row = || Some(self.rows.get(key, slot)?.value.clone());
                 cache.begin(&(slot, key.clone()), row);
             }
             None => self.clock_ms = self.clock_ms.max(Some(slot.time_ms())),
@@ -151,9 +137,7 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
         if let Some(disk) = &mut self.disk {
             disk.resident += 1;
         }
-        let undo = (key.clone(), slot, self.row(key, slot).cloned());
-        self.undo.push(undo);
-        self.set(key, slot, row);
+        self.rows.change(key, slot, row);
     }
 
     /// The rows of all keys from a time up to and including another one that are not over: by
@@ -171,8 +155,7 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
         if let Some(disk) = &self.disk {
             return self.visible_with_disk(disk, from_ms, to_ms);
         }
-        let entries = self.by_time.range(from_ms..=to_ms).flat_map(|(_, entries)| entries);
-        self.sorted(entries.filter_map(|(slot, key)| Some((*slot, key, self.row(key, *slot)?))))
+        self.sorted(self.rows.between(from_ms, to_ms))
     }
 
     /// The committed rows of one key, or of all, from a time up to and including another one: by
@@ -186,17 +169,6 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
         if let Some(disk) = &self.disk {
             return self.committed_on_disk(disk, key, from_ms, to_ms);
         }
-        // The first note of a row says what was committed.
-        let mut before: HashMap<(&K, S), Option<&ValueAndTimestamp<V>>> = HashMap::new();
-        for (key, slot, row) in &self.undo {
-            before.entry((key, *slot)).or_insert(row.as_ref());
-        }
-        let unchanged = self
-            .rows
-            .iter()
-            .flat_map(|(key, rows)| rows.iter().map(move |(slot, row)| (*slot, key, row)))
-            .filter(|(slot, key, _)| !before.contains_key(&(*key, *slot)));
-        let changed = before.iter().filter_map(|((key, slot), row)| Some((*slot, *key, (*row)?)));
         // What was over at the last commit is gone since then, but for what the cache has kept.
         let expired_ms = self
             .cache
@@ -208,7 +180,7 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
                 && (expired_ms.is_none_or(|expired_ms| slot.time_ms() > expired_ms)
                     || self.has_cached(of, *slot))
         };
-        self.sorted(unchanged.chain(changed).filter(asked))
+        self.sorted(self.rows.committed().filter(asked))
     }
 
     pub(super) fn sorted<'a>(
@@ -225,34 +197,9 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
         Ok(found.into_iter().map(|(slot, _, key, row)| (slot, key, row)).collect())
     }
 
-    pub(super) fn row(&self, key: &K, slot: S) -> Option<&ValueAndTimestamp<V>> {
-        self.rows.get(key)?.get(&slot)
-    }
-
     fn visible_from(&self, from_ms: i64) -> i64 {
         let hidden_ms = self.options.hidden_ms(self.clock_ms);
         hidden_ms.map_or(from_ms, |hidden_ms| from_ms.max(hidden_ms.saturating_add(1)))
-    }
-
-    fn set(&mut self, key: &K, slot: S, row: Option<ValueAndTimestamp<V>>) {
-        if let Some(row) = row {
-            self.by_time.entry(slot.time_ms()).or_default().insert((slot, key.clone()));
-            self.rows.entry(key.clone()).or_default().insert(slot, row);
-            return;
-        }
-        if let Some(rows) = self.rows.get_mut(key) {
-            rows.remove(&slot);
-            // Of a store on disk its rows would be looked for there again.
-            if rows.is_empty() && self.disk.is_none() {
-                self.rows.remove(key);
-            }
-        }
-        if let Some(entries) = self.by_time.get_mut(&slot.time_ms()) {
-            entries.remove(&(slot, key.clone()));
-            if entries.is_empty() {
-                self.by_time.remove(&slot.time_ms());
-            }
-        }
     }
 
     /// Drops the rows whose retention is over: only at a commit, so that an abort finds them.
@@ -261,24 +208,10 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
         if let Some(disk) = &mut self.disk {
             disk.expired_ms = Some(expired_ms);
         }
-        let mut cached = Vec::new();
-        while let Some(first) = self.by_time.first_entry()
-            && *first.key() <= expired_ms
-        {
-            for (slot, key) in first.remove() {
-                if self.cache.as_ref().is_some_and(|cache| cache.contains(&(slot, key.clone()))) {
-                    cached.push((slot, key));
-                } else if let Some(rows) = self.rows.get_mut(&key) {
-                    rows.remove(&slot);
-                    if rows.is_empty() && self.disk.is_none() {
-                        self.rows.remove(&key);
-                    }
-                }
-            }
-        }
-        for (slot, key) in cached {
-            self.by_time.entry(slot.time_ms()).or_default().insert((slot, key));
-        }
+        let Self { rows, cache, .. } = self;
+        rows.expire(expired_ms, |key, slot| {
+            cache.as_ref().is_some_and(|cache| cache.contains(&(slot, key.clone())))
+        });
     }
 }
 
@@ -292,156 +225,6 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyedWindowStore<K, Joi
             self.headers.insert(slot, headers.clone());
         }
         self.put(key, slot, Some(ValueAndTimestamp { value, timestamp }));
-    }
-}
-
-impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> ManagedStore
-    for KeyedWindowStore<K, S, V>
-{
-    fn resident_rows(&self) -> usize {
-        self.rows.values().map(BTreeMap::len).sum()
-    }
-
-    fn format_name(&self) -> String {
-        let (key, value) = (self.key_serde.format_name(), self.value_serde.format_name());
-        format!("{} store of {key} and {value}", S::NAME)
-    }
-
-    fn dirty_len(&self) -> usize {
-        self.undo.len() + self.times.dirty_len()
-    }
-
-    fn log_changes(&self, write: &mut ChangelogWriter<'_>) -> Result<()> {
-        let (mut key_bytes, mut value_bytes) = (Vec::new(), Vec::new());
-        let serde_error = |what: &str, reason: &BoxError| Error::Serde {
-            what: format!("a {what} of store {}", self.name),
-            reason: reason.to_string(),
-        };
-        let observed = self.times.get(0).or(self.clock_ms).map(Timestamp::from_millis);
-        let mut logged = HashSet::new();
-        if let Some(disk) = &self.disk {
-            disk.rows.begin();
-        }
-        for (key, slot, committed) in &self.undo {
-            if !logged.insert((key, *slot)) {
-                continue;
-            }
-            let row = self.row(key, *slot);
-            key_bytes.clear();
-            value_bytes.clear();
-            self.key_serde
-                .serialize(key, &mut key_bytes)
-                .map_err(|reason| serde_error("key", &reason))?;
-            let key_len = key_bytes.len();
-            slot.write(&mut key_bytes);
-            if let Some(row) = row {
-                self.value_serde
-                    .serialize(&row.value, &mut value_bytes)
-                    .map_err(|reason| serde_error("value", &reason))?;
-            }
-            if let Some((disk, key)) = self.disk.as_ref().zip(key_bytes.get(..key_len)) {
-                let row = row.map(|row| (row.timestamp, value_bytes.as_slice()));
-                disk.add(key, *slot, row, committed.is_some())
-                    .map_err(|reason| serde_error("key", &reason))?;
-            }
-            write(ChangelogRecord {
-                key: &key_bytes,
-                value: row.map(|_| value_bytes.as_slice()),
-                timestamp: row.map(|row| row.timestamp).or(observed),
-                headers: self.headers.get(slot),
-            })?;
-        }
-        self.times.log(write)
-    }
-
-    fn commit(&mut self) {
-        self.undo.clear();
-        self.headers.clear();
-        self.times.commit();
-        self.clock_committed_ms = self.clock_ms;
-        self.sequence_committed = self.sequence;
-        self.expire();
-        self.drop_clean();
-    }
-
-    fn abort(&mut self) {
-        while let Some((key, slot, row)) = self.undo.pop() {
-            self.set(&key, slot, row);
-        }
-        self.headers.clear();
-        self.times.abort();
-        self.clock_ms = self.clock_committed_ms;
-        self.sequence = self.sequence_committed;
-        if let Some(cache) = &mut self.cache {
-            cache.clear();
-        }
-        self.abort_on_disk();
-    }
-
-    fn back(&mut self, rows: BackedRows) -> bool {
-        self.disk = Some(KeyedOnDisk::new(rows));
-        true
-    }
-
-    fn backed(&mut self) -> Option<&mut BackedRows> {
-        self.disk.as_mut().map(|disk| &mut disk.rows)
-    }
-
-    fn resume(&mut self) -> Result<(), BoxError> {
-        self.read_note()
-    }
-
-    fn write_to_disk(&mut self, covered: Covered) -> Result<(), BoxError> {
-        self.remove_expired()?;
-        self.write_rows(covered)
-    }
-
-    fn restore(&mut self, record: &RecordView<'_>) -> Result<(), BoxError> {
-        let bytes = record.key.ok_or("its key is null")?;
-        if self.times.restore(bytes, record.value)? {
-            // It comes behind the rows of its commit, and may be what some of them waited for.
-            self.expire();
-            return Ok(());
-        }
-        let (key, slot) = bytes
-            .len()
-            .checked_sub(S::BYTES)
-            .and_then(|len| bytes.split_at_checked(len))
-            .and_then(|(key, slot)| Some((key, S::read(slot)?)))
-            .ok_or("its key is too short for that of a window")?;
-        if let Some(disk) = &self.disk {
-            disk.add(key, slot, record.value.map(|value| (record.timestamp, value)), false)?;
-        } else {
-            let key = self.key_serde.deserialize(key)?;
-            let row = record.value.map(|bytes| {
-                let value = self.value_serde.deserialize(bytes)?;
-                Ok::<_, BoxError>(ValueAndTimestamp { value, timestamp: record.timestamp })
-            });
-            self.set(&key, slot, row.transpose()?);
-        }
-        if self.options.operators == 1 {
-            // As in the store of aligned windows: the latest record is in some row.
-            self.observe(0, record.timestamp);
-            self.times.commit();
-        }
-        self.clock_ms = self.clock_ms.max(Some(slot.time_ms()));
-        self.clock_committed_ms = self.clock_ms;
-        self.sequence = slot.sequence();
-        self.sequence_committed = self.sequence;
-        self.expire();
-        Ok(())
-    }
-
-    fn cache_within(&mut self, budget: &Rc<CacheBudget>) {
-        self.cache = Some(RecordCache::new(budget));
-    }
-
-    fn forget_stream_times(&mut self) {
-        self.times.forget(self.options.operators);
-    }
-
-    fn as_any_mut(&mut self) -> &mut dyn Any {
-        self
     }
 }
 
@@ -555,7 +338,7 @@ mod tests {
         assert_eq!(values(&store), ["kb"]);
         assert_eq!(store.get(&key, Session { end_ms: 0, start_ms: 0 }), None);
         store.commit();
-        assert_eq!(store.rows.get(&key).map(std::collections::BTreeMap::len), Some(1));
+        assert_eq!(store.resident_rows(), 1);
     }
 
     #[test]

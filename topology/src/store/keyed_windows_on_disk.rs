@@ -29,15 +29,11 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
         match loaded {
             Ok(found) => {
                 disk.resident += found.len().max(1);
-                for (slot, _) in &found {
-                    let slots = self.by_time.entry(slot.time_ms()).or_default();
-                    slots.insert((*slot, key.clone()));
-                }
-                self.rows.insert(key.clone(), found.into_iter().collect());
+                self.rows.load(key, found);
             }
             Err(reason) => {
                 disk.rows.fail(&reason);
-                self.rows.entry(key.clone()).or_default();
+                self.rows.load(key, Vec::new());
             }
         }
     }
@@ -95,9 +91,7 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
         to_ms: i64,
     ) -> Result<Vec<Found<S, K, V>>, BoxError> {
         let others = self.scan(disk, from_ms, to_ms, |key| !self.rows.contains_key(key))?;
-        let entries = self.by_time.range(from_ms..=to_ms).flat_map(|(_, entries)| entries);
-        let in_memory =
-            entries.filter_map(|(slot, key)| Some((*slot, key, self.rows.get(key)?.get(slot)?)));
+        let in_memory = self.rows.between(from_ms, to_ms);
         self.sorted(in_memory.chain(others.iter().map(|(slot, key, row)| (*slot, key, row))))
     }
 
@@ -152,11 +146,12 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
             return Ok(());
         };
         let Some(disk) = &mut self.disk else { return Ok(()) };
-        if let Some(first_ms) = self.undo.iter().map(|(_, slot, _)| slot.time_ms()).min() {
+        let changed = || self.rows.changes().map(|change| (change.slot, change.key));
+        if let Some(first_ms) = changed().map(|(slot, _)| slot.time_ms()).min() {
             disk.removed_ms = disk.removed_ms.map(|ms| ms.min(first_ms.saturating_sub(1)));
         }
-        let over = self.undo.iter().filter(|(_, slot, _)| slot.time_ms() <= expired_ms);
-        let written: HashSet<(S, &K)> = over.map(|(key, slot, _)| (*slot, key)).collect();
+        let written: HashSet<(S, &K)> =
+            changed().filter(|(slot, _)| slot.time_ms() <= expired_ms).collect();
         let Self { cache, key_serde, .. } = self;
         disk.remove_up_to(expired_ms, |slot, bytes| {
             if written.is_empty() && cache.is_none() {
@@ -171,29 +166,21 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
     /// Drops keys from memory whose rows are on disk, where there are too many: those first that
     /// were not asked for since the last time.
     pub(super) fn drop_clean(&mut self) {
-        let Self { disk, rows, by_time, .. } = self;
+        let Self { disk, rows, .. } = self;
         let Some(disk) = disk else { return };
         let rows_max = disk.rows.resident_max();
         if disk.resident <= rows_max {
             return;
         }
         let keep = rows_max / 4 * 3;
-        disk.resident = rows.values().map(|slots| slots.len().max(1)).sum();
+        disk.resident = rows.resident();
         for _ in 0..2 {
             let used = std::mem::take(&mut disk.used);
-            rows.retain(|key, slots| {
+            rows.retain(|key, rows_of_key| {
                 if disk.resident <= keep || used.contains(key) {
                     return true;
                 }
-                disk.resident -= slots.len().max(1);
-                for slot in slots.keys() {
-                    if let Some(entries) = by_time.get_mut(&slot.time_ms()) {
-                        entries.remove(&(*slot, key.clone()));
-                        if entries.is_empty() {
-                            by_time.remove(&slot.time_ms());
-                        }
-                    }
-                }
+                disk.resident -= rows_of_key.max(1);
                 false
             });
         }
@@ -205,7 +192,6 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
         let Some(disk) = &mut self.disk else { return };
         if disk.rows.failure().is_some() {
             self.rows.clear();
-            self.by_time.clear();
         }
         disk.rows.abort();
     }

@@ -17,7 +17,7 @@ pub(crate) const BY_TIME: u8 = b't';
 const NOTE: [u8; 1] = [b'n'];
 
 /// How many rows whose time is over leave the disk with one commit. The rest is hidden until then.
-pub(crate) const EXPIRED_AT_ONCE: usize = 10_000;
+const EXPIRED_AT_ONCE: usize = 10_000;
 
 /// A time so that the order of the bytes is that of the times.
 pub(crate) fn ordered(time_ms: i64) -> [u8; 8] {
@@ -37,6 +37,59 @@ pub(crate) fn prefix_of(key: &[u8]) -> Result<Vec<u8>, BoxError> {
     prefix.extend_from_slice(&u32::try_from(key.len())?.to_be_bytes());
     prefix.extend_from_slice(key);
     Ok(prefix)
+}
+
+/// Which rows whose time is over leave the disk with the next write, from where the last ones left.
+#[derive(Debug)]
+pub(crate) struct Sweep {
+    from_ms: i64,
+    to_ms: i64,
+    removed: usize,
+    first_kept_ms: Option<i64>,
+}
+
+/// What becomes of a row whose time is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    Kept,
+    Removed,
+    /// It and all that follow leave with a later write.
+    Later,
+}
+
+impl Sweep {
+    /// From behind `removed_ms`, up to which none are left, up to and including `expired_ms`; `None`
+    /// if there is nothing between them.
+    pub(crate) fn between(removed_ms: Option<i64>, expired_ms: i64) -> Option<Self> {
+        let from_ms = removed_ms.map_or(i64::MIN, |removed_ms| removed_ms.saturating_add(1));
+        let sweep = Self { from_ms, to_ms: expired_ms, removed: 0, first_kept_ms: None };
+        Some(sweep).filter(|_| from_ms <= expired_ms)
+    }
+
+    /// The first and the last time of the rows to be shown to it.
+    pub(crate) fn times(&self) -> (i64, i64) {
+        (self.from_ms, self.to_ms)
+    }
+
+    /// What becomes of the next row; they come by their times.
+    pub(crate) fn next(&mut self, time_ms: i64, is_kept: bool) -> Fate {
+        if is_kept {
+            self.first_kept_ms.get_or_insert(time_ms);
+            Fate::Kept
+        } else if self.removed == EXPIRED_AT_ONCE {
+            self.to_ms = time_ms.saturating_sub(1);
+            Fate::Later
+        } else {
+            self.removed += 1;
+            Fate::Removed
+        }
+    }
+
+    /// The last time up to which no rows are left.
+    pub(crate) fn removed_ms(&self, before_ms: Option<i64>) -> Option<i64> {
+        let kept_ms = self.first_kept_ms.map(|kept_ms| kept_ms.saturating_sub(1));
+        before_ms.max(Some(kept_ms.map_or(self.to_ms, |kept_ms| self.to_ms.min(kept_ms))))
+    }
 }
 
 /// What a store knows beside its rows, written together with them.
@@ -81,7 +134,7 @@ impl Note {
 
 #[cfg(test)]
 mod tests {
-    use super::{ordered, prefix_of, take_ordered};
+    use super::{EXPIRED_AT_ONCE, Fate, Sweep, ordered, prefix_of, take_ordered};
 
     #[test]
     fn times_are_in_order_as_bytes_and_found_again() {
@@ -92,6 +145,23 @@ mod tests {
             assert_eq!(take_ordered(&bytes).unwrap(), (time_ms, &b"k"[..]));
         }
         assert!(take_ordered(&[0; 7]).is_err());
+    }
+
+    #[test]
+    fn rows_leave_up_to_the_first_that_is_kept_and_not_too_many_at_once() {
+        let sweep = |removed_ms| Sweep::between(removed_ms, 100).unwrap();
+        assert!(Sweep::between(Some(100), 100).is_none());
+        assert_eq!(sweep(Some(7)).times(), (8, 100));
+        let mut all = sweep(None);
+        assert_eq!(all.next(3, false), Fate::Removed);
+        assert_eq!(all.removed_ms(None), Some(100));
+        assert_eq!((all.next(4, true), all.next(5, false)), (Fate::Kept, Fate::Removed));
+        assert_eq!(all.removed_ms(None), Some(3));
+        assert_eq!(all.removed_ms(Some(9)), Some(9));
+        let mut many = sweep(None);
+        assert!((0..EXPIRED_AT_ONCE).all(|_| many.next(5, false) == Fate::Removed));
+        assert_eq!(many.next(6, false), Fate::Later);
+        assert_eq!(many.removed_ms(None), Some(5));
     }
 
     #[test]

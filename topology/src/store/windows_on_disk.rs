@@ -7,7 +7,7 @@ use headwater_log_store::Timestamp;
 
 use crate::error::BoxError;
 use crate::store::backed_rows::{BackedRows, RawRow};
-use crate::store::rows_by_time::{EXPIRED_AT_ONCE, ROW, ordered, take_ordered};
+use crate::store::rows_by_time::{Fate, ROW, Sweep, ordered, take_ordered};
 
 /// See the module.
 pub(crate) struct WindowsOnDisk {
@@ -71,28 +71,17 @@ impl WindowsOnDisk {
         expired_ms: i64,
         mut is_kept: impl FnMut(i64, &[u8]) -> Result<bool, BoxError>,
     ) -> Result<(), BoxError> {
-        let from_ms = self.removed_ms.map_or(i64::MIN, |removed_ms| removed_ms.saturating_add(1));
-        if from_ms > expired_ms {
-            return Ok(());
-        }
-        let (mut removed, mut first_kept_ms) = (0, None);
-        let mut up_to_ms = expired_ms;
-        self.rows.visit(range(from_ms, expired_ms), false, |row, _| {
+        let Some(mut sweep) = Sweep::between(self.removed_ms, expired_ms) else { return Ok(()) };
+        let (from_ms, to_ms) = sweep.times();
+        self.rows.visit(range(from_ms, to_ms), false, |row, _| {
             let (start_ms, key) = parse(row)?;
-            if is_kept(start_ms, key)? {
-                first_kept_ms.get_or_insert(start_ms);
-            } else if removed == EXPIRED_AT_ONCE {
-                up_to_ms = start_ms.saturating_sub(1);
-                return Ok(false);
-            } else {
+            let fate = sweep.next(start_ms, is_kept(start_ms, key)?);
+            if fate == Fate::Removed {
                 self.rows.add(row, None);
-                removed += 1;
             }
-            Ok(true)
+            Ok(fate != Fate::Later)
         })?;
-        let up_to_ms =
-            first_kept_ms.map_or(up_to_ms, |kept_ms: i64| up_to_ms.min(kept_ms.saturating_sub(1)));
-        self.removed_ms = self.removed_ms.max(Some(up_to_ms));
+        self.removed_ms = sweep.removed_ms(self.removed_ms);
         Ok(())
     }
 }
