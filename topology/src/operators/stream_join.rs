@@ -55,11 +55,15 @@ where
     V: Clone + 'static,
 {
     fn receive(&mut self, record: Record<K, V>, context: &mut Context) -> Step {
-        self.outputs.forward(record.clone(), context)?;
-        if !self.serdes.0.is_null(&record.key) && !self.serdes.1.is_null(&record.value) {
-            let Record { key, value, timestamp, headers } = record;
-            self.store.borrow_mut().add(&key, value, timestamp, &headers);
+        if self.serdes.0.is_null(&record.key) || self.serdes.1.is_null(&record.value) {
+            return self.outputs.forward(record, context);
         }
+        // The record goes on with its key: the store has its own.
+        let number = self.store.borrow_mut().number(&record.key);
+        let (value, timestamp, headers) =
+            (record.value.clone(), record.timestamp, record.headers.clone());
+        self.outputs.forward(record, context)?;
+        self.store.borrow_mut().add(number, value, timestamp, &headers);
         Ok(())
     }
 }

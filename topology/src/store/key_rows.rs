@@ -13,11 +13,13 @@ pub(crate) enum KeyRows<S, R> {
     Many(BTreeMap<S, R>),
 }
 
-impl<S: Copy + Ord, R> KeyRows<S, R> {
-    pub(crate) const fn new() -> Self {
+impl<S, R> Default for KeyRows<S, R> {
+    fn default() -> Self {
         Self::Few(VecDeque::new())
     }
+}
 
+impl<S: Copy + Ord, R> KeyRows<S, R> {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Few(rows) => rows.len(),
@@ -82,7 +84,7 @@ impl<S: Copy + Ord, R> KeyRows<S, R> {
     pub(crate) fn shrink_to(&mut self, rows_max: usize) {
         match self {
             Self::Few(rows) => rows.shrink_to(rows_max),
-            Self::Many(rows) if rows.is_empty() => *self = Self::new(),
+            Self::Many(rows) if rows.is_empty() => *self = Self::default(),
             Self::Many(_) => {}
         }
     }
@@ -160,7 +162,7 @@ mod tests {
         let seed = fastrand::u64(..);
         let mut random = fastrand::Rng::with_seed(seed);
         for slots in [1, 4, 2 * FEW_MAX] {
-            let (mut rows, mut model) = (KeyRows::new(), BTreeMap::new());
+            let (mut rows, mut model) = (KeyRows::default(), BTreeMap::new());
             for row in 0..8 * slots {
                 let slot = random.usize(..slots);
                 if random.u8(..3) > 0 {

@@ -9,8 +9,9 @@ use headwater_log_store::Timestamp;
 use crate::error::BoxError;
 use crate::record::Headers;
 use crate::serdes::SerdeRef;
+use crate::store::appended_lines::AppendedLines;
 use crate::store::keyed_on_disk::KeyedOnDisk;
-use crate::store::keyed_rows::KeyedRows;
+use crate::store::keyed_rows::{KeyNumber, KeyedRows};
 use crate::store::record_cache::RecordCache;
 use crate::store::slots::{JoinSlot, Slot};
 use crate::store::stream_times::StreamTimes;
@@ -28,6 +29,8 @@ pub(crate) struct KeyedWindowStore<K, S, V> {
     pub(super) name: String,
     pub(super) options: WindowStoreOptions,
     pub(super) rows: KeyedRows<K, S, V>,
+    /// The lines of the rows that were added since the last commit, if all changes are such.
+    pub(super) lines: AppendedLines<S>,
     pub(super) times: StreamTimes,
     pub(super) clock_ms: Option<i64>,
     pub(super) clock_committed_ms: Option<i64>,
@@ -55,6 +58,7 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
             name,
             options,
             rows: KeyedRows::new(options.retention_ms),
+            lines: AppendedLines::new(),
             headers: HashMap::new(),
             times: options.times(),
             clock_ms: None,
@@ -216,15 +220,38 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowSto
 }
 
 impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyedWindowStore<K, JoinSlot, V> {
+    /// The number of a key that records will be [added](Self::add) to, until the next commit.
+    pub(crate) fn number(&mut self, key: &K) -> KeyNumber {
+        self.load(key);
+        self.rows.number(key)
+    }
+
     /// Adds a record, also where there is one of its key and time.
-    pub(crate) fn add(&mut self, key: &K, value: V, timestamp: Timestamp, headers: &Headers) {
+    pub(crate) fn add(
+        &mut self,
+        number: KeyNumber,
+        value: V,
+        timestamp: Timestamp,
+        headers: &Headers,
+    ) {
+        debug_assert!(self.cache.is_none(), "the records of a join have no cache");
         // As in Kafka the numbers begin anew after the largest; by then those are long gone.
         self.sequence = self.sequence.checked_add(1).unwrap_or(0);
         let slot = JoinSlot { time_ms: timestamp.as_millis(), sequence: self.sequence };
         if !headers.is_empty() {
             self.headers.insert(slot, headers.clone());
         }
-        self.put(key, slot, Some(ValueAndTimestamp { value, timestamp }));
+        self.clock_ms = self.clock_ms.max(Some(slot.time_ms()));
+        if let Some(disk) = &mut self.disk {
+            disk.resident += 1;
+        }
+        let row = ValueAndTimestamp { value, timestamp };
+        if let Some(key) = self.rows.key(number) {
+            // What cannot be written has no line here, and the commit says why.
+            let serdes = (&*self.key_serde, &*self.value_serde);
+            let _ = self.lines.push(serdes, (key, slot, &row));
+        }
+        self.rows.set(number, slot, row);
     }
 }
 
@@ -294,15 +321,19 @@ mod tests {
         let key = "k".to_owned();
         let at_five = Timestamp::from_millis(5);
         let mut store = store::<JoinSlot>(10, None);
-        store.add(&key, "a".to_owned(), at_five, &Headers::none());
-        store.add(&key, "b".to_owned(), at_five, &Headers::none());
+        let add = |store: &mut Store<JoinSlot>, value: &str| {
+            let number = store.number(&key);
+            store.add(number, value.to_owned(), at_five, &Headers::none());
+        };
+        add(&mut store, "a");
+        add(&mut store, "b");
         let line = |number: u8, value: &[u8]| {
             ([b"k".as_slice(), &FIVE, &[0, 0, 0, number]].concat(), Some(value.to_vec()))
         };
         assert_eq!(logged(&store), [line(1, b"a"), line(2, b"b")]);
         store.abort();
         assert_eq!(values(&store), Vec::<String>::new());
-        store.add(&key, "c".to_owned(), at_five, &Headers::none());
+        add(&mut store, "c");
         assert_eq!(logged(&store), [line(1, b"c")]);
     }
 

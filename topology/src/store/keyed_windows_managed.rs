@@ -8,6 +8,7 @@ use headwater_log_store::{RecordView, Timestamp};
 
 use crate::backing::Covered;
 use crate::error::{BoxError, Error, Result};
+use crate::store::appended_lines::AppendedLine;
 use crate::store::backed_rows::BackedRows;
 use crate::store::keyed_on_disk::KeyedOnDisk;
 use crate::store::keyed_rows::Change;
@@ -16,6 +17,30 @@ use crate::store::managed::{ChangelogRecord, ChangelogWriter, ManagedStore};
 use crate::store::record_cache::{CacheBudget, RecordCache};
 use crate::store::slots::Slot;
 use crate::store::table::ValueAndTimestamp;
+
+impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> KeyedWindowStore<K, S, V> {
+    fn serde_error(&self, what: &str, reason: &BoxError) -> Error {
+        let what = format!("a {what} of store {}", self.name);
+        Error::Serde { what, reason: reason.to_string() }
+    }
+
+    /// Writes the rows that were added since the last commit, which are all that was changed.
+    fn log_lines(&self, write: &mut ChangelogWriter<'_>) -> Result<()> {
+        for AppendedLine { slot, timestamp, key, key_and_slot, value } in self.lines.iter() {
+            if let Some(disk) = &self.disk {
+                disk.add(key, slot, Some((timestamp, value)), false)
+                    .map_err(|reason| self.serde_error("key", &reason))?;
+            }
+            write(ChangelogRecord {
+                key: key_and_slot,
+                value: Some(value),
+                timestamp: Some(timestamp),
+                headers: self.headers.get(&slot),
+            })?;
+        }
+        self.times.log(write)
+    }
+}
 
 impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> ManagedStore
     for KeyedWindowStore<K, S, V>
@@ -34,32 +59,31 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> ManagedStore
     }
 
     fn log_changes(&self, write: &mut ChangelogWriter<'_>) -> Result<()> {
-        let (mut key_bytes, mut value_bytes) = (Vec::new(), Vec::new());
-        let serde_error = |what: &str, reason: &BoxError| Error::Serde {
-            what: format!("a {what} of store {}", self.name),
-            reason: reason.to_string(),
-        };
-        let observed = self.times.get(0).or(self.clock_ms).map(Timestamp::from_millis);
         if let Some(disk) = &self.disk {
             disk.rows.begin();
         }
+        if self.lines.len() == self.rows.changes_len() {
+            return self.log_lines(write);
+        }
+        let (mut key_bytes, mut value_bytes) = (Vec::new(), Vec::new());
+        let observed = self.times.get(0).or(self.clock_ms).map(Timestamp::from_millis);
         for Change { key, slot, row, committed } in self.rows.changes() {
             key_bytes.clear();
             value_bytes.clear();
             self.key_serde
                 .serialize(key, &mut key_bytes)
-                .map_err(|reason| serde_error("key", &reason))?;
+                .map_err(|reason| self.serde_error("key", &reason))?;
             let key_len = key_bytes.len();
             slot.write(&mut key_bytes);
             if let Some(row) = row {
                 self.value_serde
                     .serialize(&row.value, &mut value_bytes)
-                    .map_err(|reason| serde_error("value", &reason))?;
+                    .map_err(|reason| self.serde_error("value", &reason))?;
             }
             if let Some((disk, key)) = self.disk.as_ref().zip(key_bytes.get(..key_len)) {
                 let row = row.map(|row| (row.timestamp, value_bytes.as_slice()));
                 disk.add(key, slot, row, committed.is_some())
-                    .map_err(|reason| serde_error("key", &reason))?;
+                    .map_err(|reason| self.serde_error("key", &reason))?;
             }
             write(ChangelogRecord {
                 key: &key_bytes,
@@ -73,6 +97,7 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> ManagedStore
 
     fn commit(&mut self) {
         self.rows.commit();
+        self.lines.clear();
         self.headers.clear();
         self.times.commit();
         self.clock_committed_ms = self.clock_ms;
@@ -83,6 +108,7 @@ impl<K: Hash + Eq + Clone + 'static, S: Slot, V: Clone + 'static> ManagedStore
 
     fn abort(&mut self) {
         self.rows.abort();
+        self.lines.clear();
         self.headers.clear();
         self.times.abort();
         self.clock_ms = self.clock_committed_ms;
