@@ -28,7 +28,7 @@ pub(crate) struct LogProducer {
     transaction: Option<Transaction>,
     /// Whose offsets are in the transaction.
     offsets: Vec<(GroupMetadata, Vec<TopicPartition>)>,
-    topics: HashMap<String, KnownTopic>,
+    topics: KnownTopics,
     /// What the last send outside of a transaction waits for.
     last_ticket: Option<u64>,
 }
@@ -51,23 +51,67 @@ impl Identity {
     }
 }
 
+/// The topics that records were sent to.
+#[derive(Debug, Default)]
+struct KnownTopics {
+    topics: Vec<KnownTopic>,
+    by_name: HashMap<String, usize>,
+    /// The topic of the last record: that of the next one is mostly the same.
+    last: usize,
+}
+
 #[derive(Debug)]
 struct KnownTopic {
     topic: Arc<Topic>,
-    /// The version of the topics that it was looked up in.
-    version: u64,
+    /// The version of the topics that it was looked up in; none if that is to be done again.
+    version: Option<u64>,
     sticky: Sticky,
 }
 
+impl KnownTopics {
+    /// The partition that a record goes to.
+    #[inline]
+    fn choose(&mut self, engine: &Engine, record: &ProducerRecord<'_>) -> Result<&Arc<Partition>> {
+        let is_last = |known: &KnownTopic| known.topic.name.as_str() == record.topic;
+        if !self.topics.get(self.last).is_some_and(is_last) {
+            self.last = self.find(engine, record.topic)?;
+        }
+        let known = self.topics.get_mut(self.last).expect("just found");
+        let version = Some(engine.topics_version());
+        if known.version != version {
+            // It may have more partitions now, or be another one.
+            known.topic = engine.topic(record.topic)?;
+            known.version = version;
+        }
+        known.choose(record)
+    }
+
+    fn find(&mut self, engine: &Engine, name: &str) -> Result<usize> {
+        if let Some(known) = self.by_name.get(name) {
+            return Ok(*known);
+        }
+        let topic = engine.topic(name)?;
+        self.topics.push(KnownTopic { topic, version: None, sticky: Sticky::default() });
+        self.by_name.insert(name.to_owned(), self.topics.len() - 1);
+        Ok(self.topics.len() - 1)
+    }
+
+    /// Looks all of them up again.
+    fn forget(&mut self) {
+        self.topics.iter_mut().for_each(|known| known.version = None);
+    }
+}
+
 impl KnownTopic {
-    fn choose(&mut self, record: &ProducerRecord<'_>) -> Result<Arc<Partition>> {
+    #[inline]
+    fn choose(&mut self, record: &ProducerRecord<'_>) -> Result<&Arc<Partition>> {
         let partitions = self.topic.partition_count();
         let partition = match (record.partition, record.key) {
             (Some(partition), _) => partition,
             (None, Some(key)) => partition_for_key(key, partitions),
             (None, None) => self.sticky.next(record.value.map_or(0, <[u8]>::len), partitions),
         };
-        self.topic.partition(partition).map(Arc::clone)
+        self.topic.partition(partition)
     }
 }
 
@@ -88,7 +132,7 @@ impl LogProducer {
             compression: config.compression,
             transaction: None,
             offsets: Vec::new(),
-            topics: HashMap::new(),
+            topics: KnownTopics::default(),
             last_ticket: None,
         })
     }
@@ -104,50 +148,46 @@ impl LogProducer {
         })
     }
 
-    /// The partition that a record goes to.
-    fn choose(&mut self, record: &ProducerRecord<'_>) -> Result<Arc<Partition>> {
-        let version = self.engine.topics_version();
-        if let Some(known) = self.topics.get_mut(record.topic) {
-            if known.version != version {
-                // It may have more partitions now, or be another one.
-                known.topic = self.engine.topic(record.topic)?;
-                known.version = version;
-            }
-            return known.choose(record);
-        }
-        let topic = self.engine.topic(record.topic)?;
-        let known = KnownTopic { topic, version, sticky: Sticky::default() };
-        self.topics.entry(record.topic.to_owned()).or_insert(known).choose(record)
+    /// Adds a record to the open transaction, and returns what a receipt of it would go by; `None`
+    /// if none is open.
+    #[inline(always)]
+    fn add(&mut self, record: &ProducerRecord<'_>) -> Result<Option<u64>> {
+        let Self { engine, transaction, topics, identity, .. } = self;
+        let Some(transaction) = transaction else {
+            // To write it at once would make a part of the work visible without the rest.
+            let reason = "a producer with a transactional.id writes in transactions only";
+            let refused = || Error::InvalidState { operation: "send", reason: reason.to_owned() };
+            return if identity.is_some() { Err(refused()) } else { Ok(None) };
+        };
+        let partition = topics.choose(engine, record)?;
+        let content = content(record);
+        // Whether another producer took over is looked at where it counts: at the commit.
+        let size = check_record(partition, &content, transaction.bytes_max())?;
+        let timestamp = record.timestamp.unwrap_or_else(|| engine.clock.now());
+        transaction.push(partition, &content, timestamp, size).map(Some)
+    }
+}
+
+fn content<'a>(record: &ProducerRecord<'a>) -> Record<'a> {
+    Record {
+        key: record.key,
+        value: record.value,
+        timestamp: record.timestamp,
+        headers: record.headers,
     }
 }
 
 impl Producer for LogProducer {
     fn send(&mut self, record: &ProducerRecord<'_>) -> Result<Receipt> {
-        if self.identity.is_some() && self.transaction.is_none() {
-            // To write it at once would make a part of the work visible without the rest.
-            return Err(Error::InvalidState {
-                operation: "send",
-                reason: "a producer with a transactional.id writes in transactions only".to_owned(),
-            });
+        if let Some(index) = self.add(record)? {
+            let transaction = self.open_transaction("send")?;
+            return Ok(transaction.receipt(index));
         }
-        let partition = self.choose(record)?;
-        let content = Record {
-            key: record.key,
-            value: record.value,
-            timestamp: record.timestamp,
-            headers: record.headers,
-        };
-        // Whether another producer took over is looked at where it counts: at the commit.
-        if let Some(transaction) = &mut self.transaction {
-            let bytes_max = self.engine.writer("send")?.transaction_bytes_max();
-            check_record(&partition, &content, bytes_max)?;
-            let timestamp = record.timestamp.unwrap_or_else(|| self.engine.clock.now());
-            return transaction.push(&partition, &content, timestamp);
-        }
-        let appended = self.engine.append(&partition, &[content], self.compression);
+        let partition = Arc::clone(self.topics.choose(&self.engine, record)?);
+        let appended = self.engine.append(&partition, &[content(record)], self.compression);
         if let Err(Error::UnknownTopic { .. }) = appended {
             // It may have been created anew since: look again at the next send.
-            self.topics.remove(record.topic);
+            self.topics.forget();
         }
         let appended = appended?;
         let topic_partition = partition.topic_partition.clone();
@@ -157,6 +197,13 @@ impl Producer for LogProducer {
         self.engine.commit_behind(ticket)?;
         let engine = Arc::clone(&self.engine);
         Ok(Receipt::pending(Arc::new(Ticket { engine, ticket, metadata }), 0))
+    }
+
+    fn send_without_receipt(&mut self, record: &ProducerRecord<'_>) -> Result<()> {
+        match self.add(record)? {
+            Some(_index) => Ok(()),
+            None => self.send(record).map(drop),
+        }
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -226,7 +273,7 @@ impl Producer for LogProducer {
         let committed = transaction.commit(&engine);
         if committed.is_err() {
             // A topic may have been deleted, and created anew since: look again.
-            self.topics.clear();
+            self.topics.forget();
         }
         committed
     }

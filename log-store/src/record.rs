@@ -95,8 +95,17 @@ impl<'a> HeadersView<'a> {
 
     /// Whether there are none.
     #[must_use]
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    /// Whether there is one header, and that is its name.
+    #[must_use]
+    #[inline]
+    pub fn is_only(&self, key: &str) -> bool {
+        self.count == 1
+            && get_bytes(self.encoded).is_some_and(|(name, _)| name == Some(key.as_bytes()))
     }
 
     /// The headers in their order.
@@ -129,6 +138,7 @@ pub(crate) fn encode_header(buffer: &mut Vec<u8>, header: &Header<'_>) {
 }
 
 /// Appends a length and the bytes; a null is the length -1.
+#[inline]
 pub(crate) fn put_bytes(buffer: &mut Vec<u8>, bytes: Option<&[u8]>) {
     match bytes {
         None => varint::put(buffer, -1),
@@ -140,6 +150,7 @@ pub(crate) fn put_bytes(buffer: &mut Vec<u8>, bytes: Option<&[u8]>) {
 }
 
 /// How many bytes [`put_bytes`] writes.
+#[inline]
 pub(crate) fn bytes_len(bytes: Option<&[u8]>) -> usize {
     bytes.map_or(1, |bytes| {
         varint::len(i64::try_from(bytes.len()).expect("a slice fits isize")) + bytes.len()
@@ -155,6 +166,7 @@ pub(crate) fn decode_header(bytes: &[u8]) -> Option<(Header<'_>, usize)> {
 }
 
 /// Reads a length and its bytes, and how many bytes both took.
+#[inline]
 pub(crate) fn get_bytes(bytes: &[u8]) -> Option<(Option<&[u8]>, usize)> {
     let (len, start) = varint::get(bytes)?;
     if len == -1 {
@@ -175,6 +187,7 @@ impl Span {
     /// The span of a null key or value.
     pub(crate) const NULL: Self = Self { start: u32::MAX, len: 0 };
 
+    #[inline]
     fn slice(self, bytes: &[u8]) -> Option<&[u8]> {
         if self == Self::NULL {
             return None;
@@ -224,6 +237,7 @@ impl RecordBatch {
 
     /// How many records there are; a poll never returns a batch without any.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         self.records.len()
     }
@@ -236,6 +250,7 @@ impl RecordBatch {
 
     /// The record at `index`, counted from 0.
     #[must_use]
+    #[inline]
     pub fn get(&self, index: usize) -> Option<RecordView<'_>> {
         self.records.get(index).map(|spans| self.view(spans))
     }
@@ -258,6 +273,7 @@ impl RecordBatch {
         self.records.last().map(|spans| spans.offset.next())
     }
 
+    #[inline]
     fn view(&self, spans: &RecordSpans) -> RecordView<'_> {
         RecordView {
             offset: spans.offset,

@@ -26,6 +26,7 @@ pub(crate) struct Topic {
 
 impl Topic {
     /// The partition of that number.
+    #[inline]
     pub(crate) fn partition(&self, partition: PartitionId) -> Result<&Arc<Partition>> {
         self.partitions.get(partition.index()).ok_or_else(|| Error::UnknownPartition {
             topic_partition: TopicPartition::new(self.name.clone(), partition),

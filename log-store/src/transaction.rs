@@ -64,14 +64,21 @@ impl Transaction {
         self.bytes
     }
 
-    /// Adds a record with its event time.
+    /// The most that it may hold.
+    pub(crate) fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
+    /// Adds a record with its event time, which takes `size` at most. Returns the index of its
+    /// receipt.
+    #[inline]
     pub(crate) fn push(
         &mut self,
         partition: &Arc<Partition>,
         record: &Record<'_>,
         timestamp: Timestamp,
-    ) -> Result<Receipt> {
-        let size = BatchBuilder::size_of(record);
+        size: usize,
+    ) -> Result<u64> {
         self.check_room(Journal::batch_len(size))?;
         let bytes_max = BATCH_BYTES.min(partition.message_bytes_max());
         let compression = self.compression;
@@ -81,13 +88,18 @@ impl Transaction {
             part.close_batch(compression);
         }
         let before = part.current.len();
-        part.current.push(record, timestamp);
+        part.current.push_sized(record, timestamp, size);
         let added = part.current.len() - before;
         // A batch's overhead in the journal is counted with its first record.
         self.bytes += if before == 0 { Journal::batch_len(added) } else { added };
         let index = (slot as u64) << RECORD_BITS | part.records;
         part.records += 1;
-        Ok(Receipt::pending(Arc::clone(&self.outcome) as Arc<dyn Acknowledgement>, index))
+        Ok(index)
+    }
+
+    /// The receipt of the record with that index.
+    pub(crate) fn receipt(&self, index: u64) -> Receipt {
+        Receipt::pending(Arc::clone(&self.outcome) as Arc<dyn Acknowledgement>, index)
     }
 
     /// Adds offsets of a group.
@@ -164,6 +176,7 @@ impl Transaction {
         self.outcome.resolve(Err(Error::InvalidState { operation: "send", reason }));
     }
 
+    #[inline]
     fn check_room(&self, bytes: usize) -> Result<()> {
         let bytes = self.bytes + bytes;
         if bytes > self.bytes_max {
@@ -172,6 +185,7 @@ impl Transaction {
         Ok(())
     }
 
+    #[inline]
     fn slot(&mut self, partition: &Arc<Partition>) -> usize {
         if self.parts.get(self.last).is_some_and(|part| Arc::ptr_eq(&part.partition, partition)) {
             return self.last;

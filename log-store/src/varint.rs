@@ -6,7 +6,17 @@ pub(crate) const VARLONG_BYTES_MAX: usize = 10;
 /// Appends `value`.
 #[inline]
 pub(crate) fn put(buffer: &mut Vec<u8>, value: i64) {
-    let mut rest = zigzag(value);
+    // Nearly all numbers of a record take one byte, and nearly all others two.
+    match zigzag(value) {
+        rest if rest < 0x80 => buffer.push(low_byte(rest)),
+        rest if rest < 0x4000 => {
+            buffer.extend_from_slice(&[low_byte(rest) | 0x80, low_byte(rest >> 7)]);
+        }
+        rest => put_long(buffer, rest),
+    }
+}
+
+fn put_long(buffer: &mut Vec<u8>, mut rest: u64) {
     while rest >= 0x80 {
         buffer.push(low_byte(rest) | 0x80);
         rest >>= 7;
@@ -18,7 +28,8 @@ pub(crate) fn put(buffer: &mut Vec<u8>, value: i64) {
 #[inline]
 pub(crate) fn len(value: i64) -> usize {
     let bits = 64 - (zigzag(value) | 1).leading_zeros() as usize;
-    bits.div_ceil(7)
+    // The bits divided by seven, rounded up: exact for all there are.
+    (bits * 9 + 64) / 64
 }
 
 /// Reads a number and how many bytes it took; `None` if the bytes end early or overflow 64 bits.

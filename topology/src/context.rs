@@ -201,27 +201,20 @@ impl Context {
 
     /// As [`send`](Self::send); the inner error is that of a record which the log refuses, all
     /// others being fine: nothing was written.
+    #[inline]
     pub(crate) fn try_send(&mut self, record: &ProducerRecord<'_>) -> Step<Result<(), LogError>> {
         self.begin_transaction()?;
-        match self.producer.send(record) {
-            // The receipt is not needed: the commit (or the flush before it) answers for all.
-            Ok(_receipt) => {
+        // No receipt is needed: the commit (or the flush before it) answers for all.
+        match self.producer.send_without_receipt(record) {
+            Ok(()) => {
                 self.metrics.records_out += 1;
                 Ok(Ok(()))
             }
-            Err(source) if is_about_the_record(&source) => Ok(Err(source)),
-            Err(source) => {
-                let full = matches!(source, LogError::TransactionTooLarge { .. });
-                let error = Error::log(format!("a send to {}", record.topic))(source);
-                Err(Box::new(if full {
-                    Failure::TransactionFull(error)
-                } else {
-                    Failure::Fatal(error)
-                }))
-            }
+            Err(source) => refused(record.topic, source),
         }
     }
 
+    #[inline]
     pub(crate) fn begin_transaction(&mut self) -> Step {
         if self.transactional && !self.transaction_open {
             self.producer
@@ -241,6 +234,17 @@ pub(crate) fn partition_for_task(task_partition: u32, partitions: u32) -> Partit
 
 pub(crate) fn valid(timestamp: Timestamp) -> Option<Timestamp> {
     (timestamp.as_millis() >= 0).then_some(timestamp)
+}
+
+/// What it means that a send has failed.
+#[cold]
+fn refused(topic: &str, source: LogError) -> Step<Result<(), LogError>> {
+    if is_about_the_record(&source) {
+        return Ok(Err(source));
+    }
+    let full = matches!(source, LogError::TransactionTooLarge { .. });
+    let error = Error::log(format!("a send to {topic}"))(source);
+    Err(Box::new(if full { Failure::TransactionFull(error) } else { Failure::Fatal(error) }))
 }
 
 /// Whether a log refuses a record for what it is or where it is to go.

@@ -1,14 +1,16 @@
 //! What sinks send: records are serialized, given their partition, and handed to the log. What
 //! cannot be written goes to the production handler.
 
-use headwater_log_store::{Header, PartitionId, ProducerRecord, partition_for_key};
+use std::mem::take;
+
+use headwater_log_store::{Header, PartitionId, ProducerRecord, Timestamp, partition_for_key};
 
 use crate::context::{Context, ResolvedTopic, Step, WRITER_HEADER, partition_for_task, valid};
 use crate::error::BoxError;
 use crate::error_handler::{FailedOutput, FailureKind};
 use crate::metrics::DropReason;
 use crate::partitioner::PartitionerRef;
-use crate::record::Record;
+use crate::record::{Headers, Record};
 use crate::serdes::Serde;
 
 /// Where a sink writes.
@@ -19,11 +21,11 @@ pub(crate) struct SinkTarget {
     pub(crate) writer: bool,
 }
 
-/// A record's key and value as they are written.
+/// Which of a record's key and value are there; the bytes are in the buffers of the context.
 #[derive(Clone, Copy)]
-struct Bytes<'a> {
-    key: Option<&'a [u8]>,
-    value: Option<&'a [u8]>,
+struct Serialized {
+    has_key: bool,
+    has_value: bool,
 }
 
 impl Context {
@@ -52,103 +54,112 @@ impl Context {
                 return self.fail_to_produce(FailureKind::Production, reason, output);
             }
         }
-        let mut key_bytes = std::mem::take(&mut self.key_buffer);
-        let mut value_bytes = std::mem::take(&mut self.value_buffer);
-        key_bytes.clear();
-        value_bytes.clear();
-        let serialized = serialize(serdes.0, &record.key, &mut key_bytes)
-            .map_err(|reason| format!("key: {reason}"))
-            .and_then(|key| {
-                let value = serialize(serdes.1, &record.value, &mut value_bytes);
-                Ok((key, value.map_err(|reason| format!("value: {reason}"))?))
-            });
-        let result = match serialized {
+        let serialized = match self.serialize_record(serdes, record) {
+            Ok(serialized) => serialized,
             Err(reason) => {
                 let output = FailedOutput::to(name);
-                self.fail_to_produce(FailureKind::Serialization, reason, output)
-            }
-            Ok((key_is_some, value_is_some)) => {
-                let len = serdes.0.partition_bytes_len(&key_bytes);
-                let by_key = key_bytes.get(..len).filter(|_| key_is_some);
-                let bytes = Bytes {
-                    key: key_is_some.then_some(&key_bytes[..]),
-                    value: value_is_some.then_some(&value_bytes[..]),
-                };
-                match (chosen, by_key) {
-                    (Some(chosen), _) => self.send_to_each(target, bytes, record, chosen),
-                    (None, Some(by_key)) => {
-                        let partition = partition_for_key(by_key, *partitions);
-                        self.send_to(target, bytes, record, partition)
-                    }
-                    (None, None) => {
-                        let partition =
-                            partition_for_task(self.current.task.partition, *partitions);
-                        self.send_to(target, bytes, record, partition)
-                    }
-                }
+                return self.fail_to_produce(FailureKind::Serialization, reason, output);
             }
         };
-        self.key_buffer = key_bytes;
-        self.value_buffer = value_bytes;
-        result
+        let about = (record.timestamp, &record.headers);
+        if let Some(chosen) = chosen {
+            return self.send_to_each(target, serialized, about, chosen);
+        }
+        let by_key = if serialized.has_key && *partitions > 1 {
+            self.key_buffer.get(..serdes.0.partition_bytes_len(&self.key_buffer))
+        } else {
+            None
+        };
+        let partition = match by_key {
+            Some(key) => partition_for_key(key, *partitions),
+            None => partition_for_task(self.current.task.partition, *partitions),
+        };
+        self.send_to(target, serialized, about, partition)
     }
 
-    fn send_to_each<K, V>(
+    /// Fills the buffers with the bytes of a record.
+    #[inline]
+    fn serialize_record<K: 'static, V: 'static>(
+        &mut self,
+        serdes: (&dyn Serde<K>, &dyn Serde<V>),
+        record: &Record<K, V>,
+    ) -> Result<Serialized, String> {
+        self.key_buffer.clear();
+        self.value_buffer.clear();
+        let has_key = serialize(serdes.0, &record.key, &mut self.key_buffer)
+            .map_err(|reason| format!("key: {reason}"))?;
+        let has_value = serialize(serdes.1, &record.value, &mut self.value_buffer)
+            .map_err(|reason| format!("value: {reason}"))?;
+        Ok(Serialized { has_key, has_value })
+    }
+
+    fn send_to_each(
         &mut self,
         target: &SinkTarget,
-        bytes: Bytes<'_>,
-        record: &Record<K, V>,
+        serialized: Serialized,
+        about: (Timestamp, &Headers),
         mut partitions: Vec<u32>,
     ) -> Step {
         partitions.sort_unstable();
         partitions.dedup();
         for partition in partitions {
-            self.send_to(target, bytes, record, PartitionId::new(partition))?;
+            self.send_to(target, serialized, about, PartitionId::new(partition))?;
         }
         Ok(())
     }
 
-    /// Sends a record with its time and its headers, and the task that wrote it where that counts.
-    fn send_to<K, V>(
+    /// Sends what is in the buffers with a record's time and headers, and the task that wrote it
+    /// where that counts.
+    #[inline]
+    fn send_to(
         &mut self,
         target: &SinkTarget,
-        bytes: Bytes<'_>,
-        record: &Record<K, V>,
+        Serialized { has_key, has_value }: Serialized,
+        (timestamp, own_headers): (Timestamp, &Headers),
         partition: PartitionId,
     ) -> Step {
         let writer = self.current.task.partition.to_be_bytes();
         let header = Header { key: WRITER_HEADER, value: Some(&writer) };
         let one = [header];
         let many: Vec<Header<'_>>;
-        let headers: &[Header<'_>] = match (record.headers.is_empty(), target.writer) {
+        let headers: &[Header<'_>] = match (own_headers.is_empty(), target.writer) {
             (true, true) => &one,
             (true, false) => &[],
             (false, writer) => {
-                many = record.headers.iter().chain(writer.then_some(header)).collect();
+                many = own_headers.iter().chain(writer.then_some(header)).collect();
                 &many
             }
         };
+        // Lent to the record, and of no use to what is sent because it was refused.
+        let (key, value) = (take(&mut self.key_buffer), take(&mut self.value_buffer));
         let sent = self.try_send(&ProducerRecord {
             topic: &target.topic.name,
             partition: Some(partition),
-            key: bytes.key,
-            value: bytes.value,
-            timestamp: valid(record.timestamp),
+            key: has_key.then_some(&key),
+            value: has_value.then_some(&value),
+            timestamp: valid(timestamp),
             headers,
-        })?;
-        sent.or_else(|reason| {
-            let output = FailedOutput {
-                topic: &target.topic.name,
-                partition: Some(partition.value()),
-                key: bytes.key,
-                value: bytes.value,
-            };
-            self.fail_to_produce(FailureKind::Production, reason, output)
-        })
+        });
+        let sent = match sent {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(reason)) => {
+                let output = FailedOutput {
+                    topic: &target.topic.name,
+                    partition: Some(partition.value()),
+                    key: has_key.then_some(&key),
+                    value: has_value.then_some(&value),
+                };
+                self.fail_to_produce(FailureKind::Production, reason, output)
+            }
+            Err(failure) => Err(failure),
+        };
+        (self.key_buffer, self.value_buffer) = (key, value);
+        sent
     }
 }
 
 /// Appends the bytes of a value; `false` is a null.
+#[inline]
 fn serialize<T: 'static>(
     serde: &dyn Serde<T>,
     value: &T,

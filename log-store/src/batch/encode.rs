@@ -12,6 +12,10 @@ use crate::record::{Record, bytes_len, encode_header, put_bytes};
 use crate::types::{Offset, Timestamp};
 use crate::varint;
 
+/// The most that a batch of one record takes beside keys, values and headers: 1 attribute byte, and
+/// the longest numbers, since the limit that this is held against is a bound, not a measure.
+const OVERHEAD_BYTES_MAX: usize = HEADER_BYTES + varint::VARLONG_BYTES_MAX * 4 + 1;
+
 /// A batch that is being filled.
 ///
 /// `push` the records, `seal` it when it is known how their time is kept, `place` it when its
@@ -29,18 +33,23 @@ pub(crate) struct BatchBuilder {
 
 impl BatchBuilder {
     /// How many bytes a batch of this record alone takes.
+    #[inline]
     pub(crate) fn size_of(record: &Record<'_>) -> usize {
-        // 1 attribute byte, and the longest numbers: the limit that this is held against is a
-        // bound, not a measure.
-        HEADER_BYTES + varint::VARLONG_BYTES_MAX * 4 + 1 + payload_len(record)
+        OVERHEAD_BYTES_MAX + payload_len(record)
     }
 
     /// Adds a record with its event time.
     pub(crate) fn push(&mut self, record: &Record<'_>, timestamp: Timestamp) {
+        self.push_sized(record, timestamp, Self::size_of(record));
+    }
+
+    /// Adds a record whose [`size_of`](Self::size_of) is known.
+    #[inline]
+    pub(crate) fn push_sized(&mut self, record: &Record<'_>, timestamp: Timestamp, size: usize) {
         if self.count == 0 {
             self.begin(timestamp);
         }
-        self.push_at(record, timestamp, self.count);
+        self.put_record(record, timestamp, self.count, size - OVERHEAD_BYTES_MAX);
     }
 
     /// Begins a batch whose times count from `base_timestamp`.
@@ -53,6 +62,16 @@ impl BatchBuilder {
 
     /// Adds a record at a distance from the first offset of the batch.
     pub(super) fn push_at(&mut self, record: &Record<'_>, timestamp: Timestamp, delta: u32) {
+        self.put_record(record, timestamp, delta, payload_len(record));
+    }
+
+    fn put_record(
+        &mut self,
+        record: &Record<'_>,
+        timestamp: Timestamp,
+        delta: u32,
+        payload: usize,
+    ) {
         let millis = timestamp.as_millis();
         self.max_timestamp = self.max_timestamp.max(millis);
         let timestamp_delta = millis.wrapping_sub(self.base_timestamp);
@@ -62,7 +81,7 @@ impl BatchBuilder {
             + varint::len(timestamp_delta)
             + varint::len(offset_delta)
             + varint::len(header_count)
-            + payload_len(record);
+            + payload;
         self.buffer.reserve(body_len + varint::VARLONG_BYTES_MAX);
         varint::put(&mut self.buffer, to_i64(body_len));
         self.buffer.push(0);
@@ -181,6 +200,7 @@ impl BatchBuilder {
     }
 }
 
+#[inline]
 fn payload_len(record: &Record<'_>) -> usize {
     let headers = record.headers.iter();
     bytes_len(record.key)

@@ -116,29 +116,40 @@ impl Engine {
 
 /// Refuses a record that is larger than its topic, or the journal, allows, and one without a key
 /// where a compaction goes by keys. Returns how many bytes it takes at most.
+#[inline]
 pub(crate) fn check_record(
     partition: &Partition,
     record: &Record<'_>,
     transaction_bytes_max: usize,
 ) -> Result<usize> {
-    if record.key.is_none() && partition.is_compacted() {
-        return Err(Error::InvalidRecord {
-            topic_partition: partition.topic_partition.clone(),
-            reason: "it has no key, and the topic is compacted (cleanup.policy) by key".to_owned(),
-        });
-    }
     let bytes = BatchBuilder::size_of(record);
+    let needs_key = record.key.is_none() && partition.is_compacted();
+    if needs_key || bytes > partition.message_bytes_max().min(transaction_bytes_max) {
+        return Err(refused(partition, needs_key, bytes, transaction_bytes_max));
+    }
+    Ok(bytes)
+}
+
+/// Why a record is refused.
+#[cold]
+fn refused(
+    partition: &Partition,
+    needs_key: bool,
+    bytes: usize,
+    transaction_bytes_max: usize,
+) -> Error {
+    let topic_partition = partition.topic_partition.clone();
+    if needs_key {
+        let reason = "it has no key, and the topic is compacted (cleanup.policy) by key";
+        return Error::InvalidRecord { topic_partition, reason: reason.to_owned() };
+    }
     let message_bytes_max = partition.message_bytes_max();
     let (bytes_max, limit_name) = if message_bytes_max <= transaction_bytes_max {
         (message_bytes_max, "max.message.bytes")
     } else {
         (transaction_bytes_max, "a quarter of journal.bytes")
     };
-    if bytes <= bytes_max {
-        return Ok(bytes);
-    }
-    let topic_partition = partition.topic_partition.clone();
-    Err(Error::RecordTooLarge { topic_partition, bytes, bytes_max, limit_name })
+    Error::RecordTooLarge { topic_partition, bytes, bytes_max, limit_name }
 }
 
 /// Encodes records and writes them behind the end of the active segment, which has room for them.

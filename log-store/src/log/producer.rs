@@ -18,6 +18,16 @@ pub trait Producer: Send + fmt::Debug {
     /// written), or a failure of the log.
     fn send(&mut self, record: &ProducerRecord<'_>) -> Result<Receipt>;
 
+    /// As [`send`](Self::send), for one who needs no receipt: the commit, or
+    /// [`flush`](Self::flush), answers for the record. It costs less where many are sent. Default =
+    /// `send`.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    fn send_without_receipt(&mut self, record: &ProducerRecord<'_>) -> Result<()> {
+        self.send(record).map(drop)
+    }
+
     /// Waits until all that was sent outside of a transaction is acknowledged.
     ///
     /// # Errors
