@@ -21,3 +21,14 @@ pub(crate) struct Current {
     /// The time that it was called with.
     pub(crate) time: Timestamp,
 }
+
+impl Current {
+    /// The record of that index in a batch is worked on from now on.
+    #[inline]
+    pub(crate) fn enter(&mut self, batch: &Rc<RecordBatch>, index: usize) {
+        if !self.batch.as_ref().is_some_and(|current| Rc::ptr_eq(current, batch)) {
+            self.batch = Some(Rc::clone(batch));
+        }
+        self.index = index;
+    }
+}

@@ -18,11 +18,24 @@ use crate::types::{NodeId, TopicRef};
 pub(crate) trait Receiver<K, V> {
     /// Processes one record, and with it all that follows from it downstream.
     fn receive(&mut self, record: Record<K, V>, context: &mut Context) -> Step;
+
+    /// The same for a record that lies in a slot, where it may stay: a node that only looks at
+    /// records hands them on where they lie. To move one costs as much as to look at it.
+    fn receive_from(&mut self, slot: &mut Option<Record<K, V>>, context: &mut Context) -> Step {
+        match slot.take() {
+            Some(record) => self.receive(record, context),
+            None => Ok(()),
+        }
+    }
 }
 
 impl<K, V, R: Receiver<K, V> + ?Sized> Receiver<K, V> for Rc<RefCell<Box<R>>> {
     fn receive(&mut self, record: Record<K, V>, context: &mut Context) -> Step {
         self.borrow_mut().receive(record, context)
+    }
+
+    fn receive_from(&mut self, slot: &mut Option<Record<K, V>>, context: &mut Context) -> Step {
+        self.borrow_mut().receive_from(slot, context)
     }
 }
 
@@ -50,11 +63,28 @@ impl<K: Clone, V: Clone> Outputs<K, V> {
     /// Sends a record to each child in order; the last one takes it, the others get clones.
     #[inline]
     pub(crate) fn forward(&mut self, record: Record<K, V>, context: &mut Context) -> Step {
+        self.forward_from(&mut Some(record), context)
+    }
+
+    /// The same for a record that lies in a slot, where it may stay.
+    #[inline]
+    pub(crate) fn forward_from(
+        &mut self,
+        slot: &mut Option<Record<K, V>>,
+        context: &mut Context,
+    ) -> Step {
+        match &mut self.last {
+            Some(child) if self.others.is_empty() => child.receive_from(slot, context),
+            _ => self.forward_to_each(slot, context),
+        }
+    }
+
+    fn forward_to_each(&mut self, slot: &mut Option<Record<K, V>>, context: &mut Context) -> Step {
         for child in &mut self.others {
-            child.receive(record.clone(), context)?;
+            child.receive_from(&mut slot.clone(), context)?;
         }
         match &mut self.last {
-            Some(child) => child.receive(record, context),
+            Some(child) => child.receive_from(slot, context),
             None => Ok(()),
         }
     }
@@ -263,6 +293,15 @@ pub(crate) trait Source {
 
     /// Sends the head downstream.
     fn process(&mut self, context: &mut Context) -> Step;
+
+    /// Decodes a record and sends it downstream at once, the task's stream time brought up to it.
+    /// Returns its event time, or `None` if the record was dropped.
+    fn pass(
+        &mut self,
+        view: &RecordView<'_>,
+        partition_time: Option<Timestamp>,
+        context: &mut Context,
+    ) -> Step<Option<Timestamp>>;
 
     /// Forgets the head.
     fn clear(&mut self);

@@ -9,8 +9,10 @@ type OwnedHeader = (Box<str>, Option<Box<[u8]>>);
 
 /// The headers of a record: shared, so that a fork costs a reference count, and free where there
 /// are none.
+///
+/// One pointer, not one and a length: every record carries it from node to node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Option<Arc<[OwnedHeader]>>);
+pub struct Headers(Option<Arc<Vec<OwnedHeader>>>);
 
 impl Headers {
     /// No headers.
@@ -24,12 +26,13 @@ impl Headers {
     pub fn from_pairs<'a>(headers: impl IntoIterator<Item = (&'a str, Option<&'a [u8]>)>) -> Self {
         let headers: Vec<OwnedHeader> =
             headers.into_iter().map(|(key, value)| (key.into(), value.map(Into::into))).collect();
-        Self((!headers.is_empty()).then(|| headers.into()))
+        Self((!headers.is_empty()).then(|| Arc::new(headers)))
     }
 
     /// Copies the headers of a record that was read, but for those named `left_out`.
+    #[inline]
     pub(crate) fn copied(view: &HeadersView<'_>, left_out: Option<&str>) -> Self {
-        if view.is_empty() {
+        if view.is_empty() || left_out.is_some_and(|left_out| view.is_only(left_out)) {
             return Self(None);
         }
         let kept = view.iter().filter(|header| Some(header.key) != left_out);
@@ -38,6 +41,7 @@ impl Headers {
 
     /// Whether there are none.
     #[must_use]
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.0.is_none()
     }
@@ -52,7 +56,7 @@ impl Headers {
     /// The value of the last header of that name; `None` inside is a header without a value.
     #[must_use]
     pub fn last(&self, key: &str) -> Option<Option<&[u8]>> {
-        let headers = self.0.as_deref().unwrap_or_default();
+        let headers = self.0.as_ref().map_or(&[][..], |headers| headers.as_slice());
         let found = headers.iter().rev().find(|(name, _)| **name == *key);
         found.map(|(_, value)| value.as_deref())
     }

@@ -30,11 +30,16 @@ where
 
 impl<K: Clone, V: Clone, F: Fn(&K, &V) -> bool> Receiver<K, V> for Filter<K, V, F> {
     fn receive(&mut self, record: Record<K, V>, context: &mut Context) -> Step {
+        self.receive_from(&mut Some(record), context)
+    }
+
+    fn receive_from(&mut self, slot: &mut Option<Record<K, V>>, context: &mut Context) -> Step {
         context.enter(self.node);
-        if (self.predicate)(&record.key, &record.value) {
-            self.outputs.forward(record, context)
-        } else {
-            Ok(())
+        match slot {
+            Some(record) if (self.predicate)(&record.key, &record.value) => {
+                self.outputs.forward_from(slot, context)
+            }
+            _ => Ok(()),
         }
     }
 }

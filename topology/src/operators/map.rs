@@ -41,8 +41,12 @@ where
     F: Fn(K, V) -> (K2, V2),
 {
     fn receive(&mut self, record: Record<K, V>, context: &mut Context) -> Step {
+        self.receive_from(&mut Some(record), context)
+    }
+
+    fn receive_from(&mut self, slot: &mut Option<Record<K, V>>, context: &mut Context) -> Step {
         context.enter(self.node);
-        let Record { key, value, timestamp, headers } = record;
+        let Some(Record { key, value, timestamp, headers }) = slot.take() else { return Ok(()) };
         let (key, value) = (self.mapper)(key, value);
         self.outputs.forward(Record { key, value, timestamp, headers }, context)
     }

@@ -20,4 +20,8 @@ impl<K: Clone, V: Clone> Receiver<K, V> for Merge<K, V> {
     fn receive(&mut self, record: Record<K, V>, context: &mut Context) -> Step {
         self.outputs.forward(record, context)
     }
+
+    fn receive_from(&mut self, slot: &mut Option<Record<K, V>>, context: &mut Context) -> Step {
+        self.outputs.forward_from(slot, context)
+    }
 }

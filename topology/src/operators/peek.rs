@@ -30,8 +30,14 @@ where
 
 impl<K: Clone, V: Clone, F: Fn(&K, &V)> Receiver<K, V> for Peek<K, V, F> {
     fn receive(&mut self, record: Record<K, V>, context: &mut Context) -> Step {
+        self.receive_from(&mut Some(record), context)
+    }
+
+    fn receive_from(&mut self, slot: &mut Option<Record<K, V>>, context: &mut Context) -> Step {
         context.enter(self.node);
-        (self.action)(&record.key, &record.value);
-        self.outputs.forward(record, context)
+        if let Some(record) = slot {
+            (self.action)(&record.key, &record.value);
+        }
+        self.outputs.forward_from(slot, context)
     }
 }

@@ -35,10 +35,15 @@ pub(crate) fn key_filter<K: Clone + 'static, V: Clone + 'static>(
 
 impl<K: Clone + 'static, V: Clone> Receiver<K, V> for KeyFilter<K, V> {
     fn receive(&mut self, record: Record<K, V>, context: &mut Context) -> Step {
-        if !self.null_keys_pass && self.key_serde.is_null(&record.key) {
+        self.receive_from(&mut Some(record), context)
+    }
+
+    fn receive_from(&mut self, slot: &mut Option<Record<K, V>>, context: &mut Context) -> Step {
+        let is_null = |record: &Record<K, V>| self.key_serde.is_null(&record.key);
+        if !self.null_keys_pass && slot.as_ref().is_some_and(is_null) {
             context.drop_record(DropReason::NullKey);
             return Ok(());
         }
-        self.outputs.forward(record, context)
+        self.outputs.forward_from(slot, context)
     }
 }

@@ -40,8 +40,13 @@ pub(crate) fn factory<K: 'static, V: 'static>(
 
 impl<K: 'static, V: 'static> Receiver<K, V> for Sink<K, V> {
     fn receive(&mut self, record: Record<K, V>, context: &mut Context) -> Step {
+        self.receive_from(&mut Some(record), context)
+    }
+
+    fn receive_from(&mut self, slot: &mut Option<Record<K, V>>, context: &mut Context) -> Step {
         context.enter(self.node);
+        let Some(record) = slot else { return Ok(()) };
         let serdes = (&*self.key_serde, &*self.value_serde);
-        context.send_typed(&self.target, serdes, &record, self.partitioner.as_ref())
+        context.send_typed(&self.target, serdes, record, self.partitioner.as_ref())
     }
 }

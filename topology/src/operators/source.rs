@@ -44,6 +44,48 @@ where
     })
 }
 
+impl<K: Clone + 'static, V: Clone + 'static> TypedSource<K, V> {
+    /// Decodes a record into a slot, which stays empty if the record was dropped.
+    #[inline(always)]
+    fn read(
+        options: &SourceOptions<K, V>,
+        slot: &mut Option<Record<K, V>>,
+        view: &RecordView<'_>,
+        partition_time: Option<Timestamp>,
+        context: &mut Context,
+    ) -> Step {
+        let SourceOptions { node, key_serde, value_serde, extractor, repartition } = options;
+        context.enter(*node);
+        let key = match decode(&**key_serde, view.key) {
+            Ok(key) => key,
+            Err(reason) => return refuse("key", DropReason::NullKey, reason, context),
+        };
+        let value = match decode(&**value_serde, view.value) {
+            Ok(value) => value,
+            Err(reason) => return refuse("value", DropReason::NullValue, reason, context),
+        };
+        let timestamp = match extractor.extract(&key, &value, view.timestamp, partition_time) {
+            Extracted::Time(timestamp) => timestamp,
+            Extracted::Skip => {
+                context.drop_record(DropReason::InvalidTimestamp);
+                return Ok(());
+            }
+            Extracted::Fail => {
+                let reason = format!("its timestamp {} is negative", view.timestamp);
+                return context.fail(FailureKind::Deserialization, reason);
+            }
+        };
+        // What comes from a repartition topic was taken before.
+        if let Some(reason) = context.too_far_ahead(timestamp).filter(|_| !repartition) {
+            let dropped = DropReason::InvalidTimestamp;
+            return context.fail_as(dropped, FailureKind::Deserialization, reason);
+        }
+        let headers = source_headers(view, *repartition);
+        *slot = Some(Record { key, value, timestamp, headers });
+        Ok(())
+    }
+}
+
 impl<K: Clone + 'static, V: Clone + 'static> Source for TypedSource<K, V> {
     fn load(
         &mut self,
@@ -51,40 +93,9 @@ impl<K: Clone + 'static, V: Clone + 'static> Source for TypedSource<K, V> {
         partition_time: Option<Timestamp>,
         context: &mut Context,
     ) -> Step<Option<Timestamp>> {
-        context.enter(self.options.node);
-        let decoded =
-            decode(&*self.options.key_serde, view.key, DropReason::NullKey).and_then(|key| {
-                Ok((key, decode(&*self.options.value_serde, view.value, DropReason::NullValue)?))
-            });
-        let (key, value) = match decoded {
-            Ok(decoded) => decoded,
-            Err((dropped, kind, reason)) => {
-                context.fail_as(dropped, kind, reason)?;
-                return Ok(None);
-            }
-        };
-        let extractor = &self.options.extractor;
-        let timestamp = match extractor.extract(&key, &value, view.timestamp, partition_time) {
-            Extracted::Time(timestamp) => timestamp,
-            Extracted::Skip => {
-                context.drop_record(DropReason::InvalidTimestamp);
-                return Ok(None);
-            }
-            Extracted::Fail => {
-                let reason = format!("its timestamp {} is negative", view.timestamp);
-                context.fail(FailureKind::Deserialization, reason)?;
-                return Ok(None);
-            }
-        };
-        // What comes from a repartition topic was taken before.
-        if let Some(reason) = context.too_far_ahead(timestamp).filter(|_| !self.options.repartition)
-        {
-            context.fail_as(DropReason::InvalidTimestamp, FailureKind::Deserialization, reason)?;
-            return Ok(None);
-        }
-        let headers = source_headers(view, self.options.repartition);
-        self.head = Some(Record { key, value, timestamp, headers });
-        Ok(Some(timestamp))
+        self.head = None;
+        Self::read(&self.options, &mut self.head, view, partition_time, context)?;
+        Ok(self.head.as_ref().map(|record| record.timestamp))
     }
 
     fn process(&mut self, context: &mut Context) -> Step {
@@ -94,24 +105,48 @@ impl<K: Clone + 'static, V: Clone + 'static> Source for TypedSource<K, V> {
         }
     }
 
+    fn pass(
+        &mut self,
+        view: &RecordView<'_>,
+        partition_time: Option<Timestamp>,
+        context: &mut Context,
+    ) -> Step<Option<Timestamp>> {
+        let mut slot = None;
+        Self::read(&self.options, &mut slot, view, partition_time, context)?;
+        let Some(Record { timestamp, .. }) = slot else { return Ok(None) };
+        context.current.stream_time = context.current.stream_time.max(Some(timestamp));
+        self.outputs.forward_from(&mut slot, context)?;
+        Ok(Some(timestamp))
+    }
+
     fn clear(&mut self) {
         self.head = None;
     }
 }
 
-fn decode<T: 'static>(
-    serde: &dyn Serde<T>,
-    bytes: Option<&[u8]>,
-    if_null: DropReason,
-) -> Result<T, (DropReason, FailureKind, BoxError)> {
-    let what = if if_null == DropReason::NullKey { "key" } else { "value" };
+/// Decodes a key or a value. The inner error is that of the serde; none is a null where the type
+/// has none.
+#[inline]
+fn decode<T: 'static>(serde: &dyn Serde<T>, bytes: Option<&[u8]>) -> Result<T, Option<BoxError>> {
     match bytes {
-        Some(bytes) => serde.deserialize(bytes).map_err(|error| {
-            let reason = format!("{what}: {error}").into();
-            (DropReason::Failed, FailureKind::Deserialization, reason)
-        }),
-        None => serde
-            .null()
-            .ok_or_else(|| (if_null, FailureKind::Null, format!("its {what} is null").into())),
+        Some(bytes) => serde.deserialize(bytes).map_err(Some),
+        None => serde.null().ok_or(None),
+    }
+}
+
+/// Deals with a record whose key or value could not be decoded.
+#[cold]
+fn refuse(
+    what: &str,
+    if_null: DropReason,
+    reason: Option<BoxError>,
+    context: &mut Context,
+) -> Step {
+    match reason {
+        Some(error) => {
+            let reason = format!("{what}: {error}");
+            context.fail_as(DropReason::Failed, FailureKind::Deserialization, reason)
+        }
+        None => context.fail_as(if_null, FailureKind::Null, format!("its {what} is null")),
     }
 }

@@ -153,8 +153,7 @@ impl RecordQueue {
         }
         let Some((batch, index)) = self.peek()? else { return Ok(Head::None) };
         self.idle_until_ms = None;
-        context.current.batch = Some(Rc::clone(&batch));
-        context.current.index = index;
+        context.current.enter(&batch, index);
         let view = batch.get(index).expect("peek answers with a record that is there");
         context.metrics.records_in += 1;
         let answer = poison.answer(&self.topic_partition, view.offset);
@@ -178,12 +177,52 @@ impl RecordQueue {
     pub(crate) fn process_head(&mut self, context: &mut Context) -> Step {
         let Some((timestamp, offset)) = self.head.take() else { return Ok(()) };
         let Some((batch, index)) = self.peek()? else { return Ok(()) };
-        context.current.batch = Some(batch);
-        context.current.index = index;
+        context.current.enter(&batch, index);
         self.source.process(context)?;
         self.partition_time = Some(self.partition_time.map_or(timestamp, |t| t.max(timestamp)));
         self.advance(offset);
         Ok(())
+    }
+
+    /// Decodes the next record and processes it at once, the task's stream time brought up to it:
+    /// for a task without another queue, whose head could come first.
+    #[inline]
+    pub(crate) fn process_next(&mut self, context: &mut Context, poison: &Poison) -> Step<Head> {
+        let Feed::Polled { batches, index, .. } = &self.feed else {
+            return self.load_and_process(context, poison);
+        };
+        if self.head.is_some() {
+            return self.load_and_process(context, poison);
+        }
+        let Some((batch, view)) = batches.front().and_then(|b| Some((b, b.get(*index)?))) else {
+            return Ok(Head::None);
+        };
+        let (offset, is_last) = (view.offset, *index + 1 == batch.len());
+        if self.end.is_some_and(|end| offset >= end) {
+            return Ok(Head::None);
+        }
+        self.idle_until_ms = None;
+        context.current.enter(batch, *index);
+        context.metrics.records_in += 1;
+        let passed = match poison.answer(&self.topic_partition, offset) {
+            None => self.source.pass(&view, self.partition_time, context)?,
+            Some((response, report)) => {
+                context.apply(*response, report)?;
+                None
+            }
+        };
+        self.partition_time = self.partition_time.max(passed);
+        self.advance_polled(offset, is_last);
+        Ok(passed.map_or(Head::Dropped, Head::Ready))
+    }
+
+    fn load_and_process(&mut self, context: &mut Context, poison: &Poison) -> Step<Head> {
+        let head = self.load_head(context, poison)?;
+        if let Head::Ready(timestamp) = head {
+            context.current.stream_time = context.current.stream_time.max(Some(timestamp));
+            self.process_head(context)?;
+        }
+        Ok(head)
     }
 
     #[inline]
@@ -203,20 +242,30 @@ impl RecordQueue {
 
     #[inline]
     fn advance(&mut self, processed: Offset) {
-        self.changed = true;
         match &mut self.feed {
             Feed::Merged(merge) => {
+                self.changed = true;
                 merge.advance();
                 self.position = merge.position();
             }
-            Feed::Polled { batches, index, buffered } => {
-                *index += 1;
-                *buffered = buffered.saturating_sub(1);
-                self.position = processed.next();
-                if batches.front().is_some_and(|batch| *index >= batch.len()) {
-                    batches.pop_front();
-                    *index = 0;
-                }
+            Feed::Polled { batches, index, .. } => {
+                let is_last = batches.front().is_some_and(|batch| *index + 1 >= batch.len());
+                self.advance_polled(processed, is_last);
+            }
+        }
+    }
+
+    /// Goes behind a record, which was the last one of its batch or not.
+    #[inline]
+    fn advance_polled(&mut self, processed: Offset, is_last: bool) {
+        self.changed = true;
+        self.position = processed.next();
+        if let Feed::Polled { batches, index, buffered } = &mut self.feed {
+            *buffered = buffered.saturating_sub(1);
+            *index += 1;
+            if is_last {
+                batches.pop_front();
+                *index = 0;
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Nothing in it is shared or locked: it belongs to one worker from its making to its end.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -76,11 +76,34 @@ impl Task {
         context.current.stream_time = self.stream_time;
     }
 
+    /// Processes up to `records_max` records, which `processed` counts, until there is none, or a
+    /// commit is asked for. `may_go_on` is as for [`step`](Self::step).
+    pub(crate) fn run(
+        &mut self,
+        records_max: u64,
+        processed: &Cell<u64>,
+        context: &mut Context,
+        poison: &Poison,
+        mut may_go_on: impl FnMut(&mut RecordQueue) -> Result<bool>,
+    ) -> Step<Progress> {
+        self.enter(context);
+        for _ in 0..records_max {
+            if self.step(context, poison, &mut may_go_on)? == Progress::Waiting {
+                return Ok(Progress::Waiting);
+            }
+            processed.set(processed.get() + 1);
+            if context.commit_requested {
+                break;
+            }
+        }
+        Ok(Progress::Processed)
+    }
+
     /// Processes the record with the lowest timestamp among the heads of the queues; of equals,
     /// that of the first queue. `may_go_on` says whether an empty queue has no records to come
     /// that could be earlier.
     #[inline]
-    pub(crate) fn step(
+    fn step(
         &mut self,
         context: &mut Context,
         poison: &Poison,
@@ -88,8 +111,10 @@ impl Task {
     ) -> Step<Progress> {
         self.prepare(context)?;
         if let [queue] = &mut self.queues[..] {
-            return match queue.load_head(context, poison)? {
-                Head::Ready(timestamp) => self.process(0, timestamp, context, poison),
+            let head = queue.process_next(context, poison)?;
+            self.stream_time = context.current.stream_time;
+            return match head {
+                Head::Ready(_) => self.punctuate_stream_time(context, poison),
                 Head::Dropped => Ok(Progress::Processed),
                 Head::None => Ok(Progress::Waiting),
             };
@@ -126,11 +151,19 @@ impl Task {
         self.stream_time = self.stream_time.max(Some(timestamp));
         context.current.stream_time = self.stream_time;
         queue.process_head(context)?;
-        self.punctuate(PunctuationType::StreamTime, self.stream_time, context, poison)?;
+        self.punctuate_stream_time(context, poison)
+    }
+
+    #[inline]
+    fn punctuate_stream_time(&mut self, context: &mut Context, poison: &Poison) -> Step<Progress> {
+        if self.processors.is_some() {
+            self.punctuate(PunctuationType::StreamTime, self.stream_time, context, poison)?;
+        }
         Ok(Progress::Processed)
     }
 
     /// Calls `init` of the processors that an abort, or the start, has left without.
+    #[inline]
     pub(crate) fn prepare(&mut self, context: &mut Context) -> Step {
         let Some(processors) = &mut self.processors else { return Ok(()) };
         let sent = context.metrics.records_out;

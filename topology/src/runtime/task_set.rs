@@ -322,9 +322,11 @@ impl TaskSet {
                         return Ok(false);
                     }
                 }
+                let next_look = (done / RECORDS_PER_LOOK + 1) * RECORDS_PER_LOOK;
+                let commit_end = self.records_per_commit_max - before;
+                let end = share_end.min(records_max).min(next_look).min(commit_end);
                 let Self { tasks, context, poison, consumer, log, config, clock, .. } = self;
                 let Some(task) = tasks.get_mut(index) else { break };
-                task.enter(context);
                 let idle_ms = config.max_task_idle_ms;
                 let may_go_on = |queue: &mut RecordQueue| {
                     let waits = queue.end.is_none() && idle_ms != 0;
@@ -332,8 +334,8 @@ impl TaskSet {
                         || may_go_on(queue, consumer.as_ref(), log.as_ref())?
                             && (!waits || queue.has_idled(idle_ms, clock.now().as_millis())))
                 };
-                match task.step(context, poison, may_go_on)? {
-                    Progress::Processed => processed.set(done + 1),
+                match task.run(end - done, processed, context, poison, may_go_on)? {
+                    Progress::Processed => {}
                     Progress::Waiting => break,
                 }
             }
