@@ -199,6 +199,24 @@ impl Cluster {
         }
     }
 
+    /// As [`check_exists`](Self::check_exists) for each, with one question for each topic.
+    pub(super) fn check_all_exist(&self, partitions: &[TopicPartition]) -> Result<()> {
+        let mut known = BTreeMap::new();
+        for topic_partition in partitions {
+            let topic = &topic_partition.topic;
+            let count = match known.get(topic) {
+                Some(count) => *count,
+                None => self.partitions(topic)?,
+            };
+            known.insert(topic, count);
+            if topic_partition.partition.value() >= count {
+                let topic_partition = topic_partition.clone();
+                return Err(Error::UnknownPartition { topic_partition, partitions: count });
+            }
+        }
+        Ok(())
+    }
+
     /// The log start offset and the high watermark.
     pub(super) fn watermarks(&self, topic_partition: &TopicPartition) -> Result<Watermarks> {
         self.watermarks_by(&self.query, topic_partition)

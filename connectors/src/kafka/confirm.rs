@@ -15,7 +15,7 @@ use crate::kafka::partition::Assigned;
 /// How long the end is not looked at again, while a transaction holds it back.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a lag that was asked for stays good enough.
-const LAG_INTERVAL: Duration = Duration::from_secs(1);
+const LAG_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Assigned {
     /// Looks for the end, if somebody has asked for the position there.

@@ -15,7 +15,7 @@ use crate::kafka::convert::commit_list;
 use crate::kafka::failure::{self, Next};
 use crate::kafka::groups;
 use crate::kafka::partition::Assigned;
-use crate::kafka::reading::{KafkaConsumer, Subscription};
+use crate::kafka::reading::{KafkaConsumer, Start, Subscription};
 
 impl KafkaConsumer {
     fn group(&self, operation: &'static str) -> Result<&str> {
@@ -114,29 +114,27 @@ impl Consumer for KafkaConsumer {
         new.sort();
         new.dedup();
         // First all that can fail, then the change.
-        for partition in &new {
-            self.cluster.check_exists(partition)?;
-        }
+        self.cluster.check_all_exist(&new)?;
         self.learn(&new)?;
         let starts = if new.is_empty() { Vec::new() } else { self.starts(&new)? };
         let starts = starts.into_iter().collect::<Result<Vec<_>>>()?;
         let stays = |assigned: &Assigned| partitions.contains(&assigned.topic_partition);
-        let gone = self.native_list(|assigned| !stays(assigned))?;
+        let gone = self.native_list(|assigned| !stays(assigned) && assigned.begun)?;
         let failed = |error| failure::external("assign", &error);
         if gone.count() > 0 {
             self.client.0.incremental_unassign(&gone).map_err(failed)?;
         }
         self.assigned.retain(stays);
-        for (partition, start) in new.iter().zip(starts) {
+        for (partition, Start { offset, end }) in new.iter().zip(starts) {
             let bell = &self.bell;
-            let assigned = Assigned::new(&self.client.0, partition.clone(), Some(start), bell)?;
+            let mut assigned =
+                Assigned::new(&self.client.0, partition.clone(), Some(offset), bell)?;
+            // A seek may come before the poll that begins. The end is known before that, so all up to
+            // it is read when the first fetch comes to an end.
+            (assigned.restart, assigned.confirming) = (true, end);
             self.assigned.push(assigned);
         }
-        let come = self.native_list(|assigned| new.contains(&assigned.topic_partition))?;
-        match come.count() {
-            0 => Ok(()),
-            _ => self.client.0.incremental_assign(&come).map_err(failed),
-        }
+        Ok(())
     }
 
     fn assignment(&self) -> Vec<TopicPartition> {
@@ -164,7 +162,8 @@ impl Consumer for KafkaConsumer {
             }
             None => {
                 let starts = self.starts(std::slice::from_ref(topic_partition))?;
-                starts.into_iter().next().unwrap_or(Ok(Offset::ZERO))
+                let start = starts.into_iter().next().transpose()?;
+                Ok(start.map_or(Offset::ZERO, |start| start.offset))
             }
         }
     }

@@ -1,6 +1,8 @@
 //! What becomes of records that were sent: their receipts, and the first failure.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use headwater_log_store::{Acknowledgement, Error, RecordMetadata, Result, TopicPartition};
 use parking_lot::{Condvar, Mutex};
@@ -75,9 +77,38 @@ impl Acknowledgement for Delivery {
 pub(super) struct WriterContext {
     /// The first failure of a record outside of a transaction since the last flush.
     failure: Mutex<Option<Error>>,
+    on_their_way: AtomicUsize,
+    /// Somebody waits until none is on its way.
+    waits: Mutex<bool>,
+    all_arrived: Condvar,
 }
 
 impl WriterContext {
+    /// A record is handed to librdkafka.
+    pub(super) fn sent(&self) {
+        self.on_their_way.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A record was refused by librdkafka, or its delivery is over.
+    pub(super) fn arrived(&self) {
+        if self.on_their_way.fetch_sub(1, Ordering::SeqCst) == 1 && *self.waits.lock() {
+            self.all_arrived.notify_all();
+        }
+    }
+
+    /// Waits until the delivery of all records is over, at most for `timeout`; `false` if that has
+    /// passed. librdkafka's flush, as its bindings call it, looks only every 100 ms.
+    pub(super) fn wait_until_arrived(&self, timeout: Duration) -> bool {
+        let mut waits = self.waits.lock();
+        *waits = true;
+        let arrived = || self.on_their_way.load(Ordering::SeqCst) == 0;
+        if !arrived() {
+            self.all_arrived.wait_while_for(&mut waits, |_| !arrived(), timeout);
+        }
+        *waits = false;
+        arrived()
+    }
+
     /// The first failure since the last time.
     pub(super) fn take_failure(&self) -> Option<Error> {
         self.failure.lock().take()
@@ -98,6 +129,11 @@ impl ProducerContext for WriterContext {
     type DeliveryOpaque = Arc<Delivery>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, delivery: Arc<Delivery>) {
+        // Nobody has kept the receipt, and a transaction that lacks a record cannot be committed.
+        let unasked = delivery.transaction.is_some() && Arc::strong_count(&delivery) == 1;
+        if unasked && result.is_ok() {
+            return self.arrived();
+        }
         let outcome = match result {
             Ok(message) => Ok(RecordMetadata {
                 topic_partition: delivery.topic_partition.clone(),
@@ -111,5 +147,6 @@ impl ProducerContext for WriterContext {
             self.failure.lock().get_or_insert_with(|| error.clone());
         }
         delivery.arrive(outcome);
+        self.arrived();
     }
 }

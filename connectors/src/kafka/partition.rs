@@ -30,6 +30,8 @@ pub(super) struct Assigned {
     pub(super) paused: bool,
     /// Whether librdkafka is to be told the position anew.
     pub(super) restart: bool,
+    /// Whether librdkafka fetches it: from the first poll on, which knows where to begin.
+    pub(super) begun: bool,
     /// Whether all that can be read was returned, as far as the last fetch knows.
     pub(super) at_end: bool,
     /// Whether somebody wanted to know the position at the end.
@@ -57,6 +59,7 @@ impl Assigned {
             position,
             paused: false,
             restart: false,
+            begun: false,
             at_end: false,
             asked: Cell::new(false),
             confirming: None,
@@ -76,7 +79,10 @@ impl Assigned {
     pub(super) fn seek(&mut self, offset: Offset) {
         self.position = Some(offset);
         self.read_on();
-        self.confirming = None;
+        if self.begun {
+            // What was fetched before may still say that it has come to an end.
+            self.confirming = None;
+        }
         self.restart = true;
     }
 

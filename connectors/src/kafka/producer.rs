@@ -25,6 +25,8 @@ use crate::kafka::groups;
 const STICKY_BYTES: usize = 16 << 10;
 /// How long a topic's number of partitions is taken to stay what it is.
 const TOPIC_AGE_MAX: Duration = Duration::from_secs(60);
+/// How often a flush has the broker threads send what is there.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(10);
 /// What a record takes in a batch beside its key, value and headers, about.
 const RECORD_OVERHEAD_BYTES: usize = 24;
 
@@ -35,6 +37,8 @@ pub(super) struct KafkaProducer {
     transactional_id: Option<String>,
     transaction: Option<Open>,
     topics: HashMap<String, KnownTopic>,
+    /// When the open transaction began.
+    begun: Duration,
 }
 
 /// The open transaction.
@@ -73,6 +77,7 @@ impl KafkaProducer {
             transactional_id: config.transactional_id.clone(),
             transaction: None,
             topics: HashMap::new(),
+            begun: Duration::ZERO,
         };
         if producer.transactional_id.is_some() {
             // It fences older producers of this id, and ends what they left open.
@@ -159,7 +164,8 @@ impl KafkaProducer {
 
     /// The partition that a record goes to.
     fn choose(&mut self, record: &ProducerRecord<'_>) -> Result<TopicPartition> {
-        let now = self.cluster.now();
+        // No clock for each record of a transaction, which is short.
+        let now = if self.transaction.is_some() { self.begun } else { self.cluster.now() };
         let known = self.topics.get(record.topic).filter(|known| {
             let fits = record.partition.is_none_or(|wanted| wanted.value() < known.partitions);
             fits && now.saturating_sub(known.since) < TOPIC_AGE_MAX
@@ -195,7 +201,30 @@ impl KafkaProducer {
         native.payload = record.value;
         native.timestamp = record.timestamp.map(|timestamp| timestamp.as_millis());
         native.headers = native_headers(record.headers);
-        let deadline = self.cluster.now().saturating_add(self.cluster.settings.request_timeout);
+        self.context().sent();
+        let enqueued = self.hand_over(native, record, topic_partition);
+        if enqueued.is_err() {
+            self.context().arrived();
+        }
+        enqueued
+    }
+
+    fn context(&self) -> &WriterContext {
+        self.client.client().context()
+    }
+
+    fn hand_over(
+        &self,
+        mut native: BaseRecord<'_, [u8], [u8], Arc<Delivery>>,
+        record: &ProducerRecord<'_>,
+        topic_partition: &TopicPartition,
+    ) -> Result<()> {
+        let mut deadline = None;
+        let mut may_wait = || {
+            let now = self.cluster.now();
+            let timeout = self.cluster.settings.request_timeout;
+            now < *deadline.get_or_insert_with(|| now.saturating_add(timeout))
+        };
         loop {
             let (error, unsent) = match self.client.send(native) {
                 Ok(()) => return Ok(()),
@@ -203,7 +232,7 @@ impl KafkaProducer {
             };
             match failure::code(&error) {
                 // It empties as the brokers take what is in it.
-                Some(Code::QueueFull) if self.cluster.now() < deadline => pause(),
+                Some(Code::QueueFull) if may_wait() => pause(),
                 Some(Code::MessageSizeTooLarge) => {
                     return Err(Error::RecordTooLarge {
                         topic_partition: topic_partition.clone(),
@@ -215,6 +244,19 @@ impl KafkaProducer {
                 _ => return Err(self.translate("send", &error, None)),
             }
             native = unsent;
+        }
+    }
+
+    /// Waits until the delivery of all records is over, or the request timeout has passed.
+    fn wait_until_arrived(&self) {
+        let deadline = self.cluster.now().saturating_add(self.cluster.settings.request_timeout);
+        loop {
+            // It has the broker threads send what they hold back for larger batches.
+            let _ = self.client.flush(Duration::ZERO);
+            let left = deadline.saturating_sub(self.cluster.now());
+            if left.is_zero() || self.context().wait_until_arrived(left.min(FLUSH_INTERVAL)) {
+                return;
+            }
         }
     }
 
@@ -263,9 +305,10 @@ impl Producer for KafkaProducer {
     }
 
     fn flush(&mut self) -> Result<()> {
+        self.wait_until_arrived();
         let flushed = self.client.flush(self.cluster.settings.request_timeout);
         flushed.map_err(|error| self.translate("flush", &error, None))?;
-        self.client.client().context().take_failure().map_or(Ok(()), Err)
+        self.context().take_failure().map_or(Ok(()), Err)
     }
 
     fn begin_transaction(&mut self) -> Result<()> {
@@ -280,6 +323,7 @@ impl Producer for KafkaProducer {
             return Err(invalid("a transaction is open"));
         }
         self.transactional("begin_transaction", |client, _| client.begin_transaction())?;
+        self.begun = self.cluster.now();
         self.transaction = Some(Open { fate: Arc::new(Mutex::new(Fate::Open)), bytes: 0 });
         Ok(())
     }
@@ -324,6 +368,7 @@ impl Producer for KafkaProducer {
 
     fn commit_transaction(&mut self) -> Result<()> {
         self.open("commit_transaction")?;
+        self.wait_until_arrived();
         match self
             .transactional("commit_transaction", |client, left| client.commit_transaction(left))
         {

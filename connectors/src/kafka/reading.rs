@@ -46,6 +46,14 @@ impl std::fmt::Debug for Client {
     }
 }
 
+/// Where to begin in a partition.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Start {
+    pub(super) offset: Offset,
+    /// Where it ends, if that had to be asked for.
+    pub(super) end: Option<Offset>,
+}
+
 pub(super) struct Subscription {
     pub(super) topics: BTreeSet<TopicName>,
     /// `None` while it is being called.
@@ -128,19 +136,19 @@ impl KafkaConsumer {
     }
 
     /// Where to begin in partitions.
-    pub(super) fn starts(&self, partitions: &[TopicPartition]) -> Result<Vec<Result<Offset>>> {
+    pub(super) fn starts(&self, partitions: &[TopicPartition]) -> Result<Vec<Result<Start>>> {
         let committed = match &self.config.group {
             Some(group) => groups::committed(&self.cluster, group, partitions)?,
             None => GroupOffsets::new(),
         };
         let start = |partition: &TopicPartition| {
             if let Some(noted) = committed.get(partition) {
-                return Ok(noted.offset);
+                return Ok(Start { offset: noted.offset, end: None });
             }
-            let watermarks = self.cluster.stable_watermarks(partition)?;
+            let Watermarks { start, end } = self.cluster.stable_watermarks(partition)?;
             match self.config.auto_offset_reset {
-                AutoOffsetReset::Earliest => Ok(watermarks.start),
-                AutoOffsetReset::Latest => Ok(watermarks.end),
+                AutoOffsetReset::Earliest => Ok(Start { offset: start, end: Some(end) }),
+                AutoOffsetReset::Latest => Ok(Start { offset: end, end: Some(end) }),
                 _ => Err(Error::InvalidState {
                     operation: "poll",
                     reason: format!(
@@ -160,16 +168,19 @@ impl KafkaConsumer {
         }))
     }
 
-    /// Tells librdkafka of positions that have changed.
+    /// Tells librdkafka of positions that have changed, and of partitions that have come.
     pub(super) fn restart(&mut self) -> Result<()> {
-        let restarted = self.native_list(|assigned| assigned.restart)?;
-        self.assigned.iter_mut().for_each(|assigned| assigned.restart = false);
-        if restarted.count() == 0 {
+        if !self.assigned.iter().any(|assigned| assigned.restart) {
             return Ok(());
         }
+        let restarted = self.native_list(|assigned| assigned.restart)?;
+        let again = self.native_list(|assigned| assigned.restart && assigned.begun)?;
+        for assigned in self.assigned.iter_mut().filter(|assigned| assigned.restart) {
+            (assigned.restart, assigned.begun) = (false, true);
+        }
         let client = &self.client.0;
-        let done = client.incremental_unassign(&restarted);
-        done.and_then(|()| client.incremental_assign(&restarted))
+        let gone = if again.count() == 0 { Ok(()) } else { client.incremental_unassign(&again) };
+        gone.and_then(|()| client.incremental_assign(&restarted))
             .map_err(|error| failure::external("seek", &error))
     }
 

@@ -99,12 +99,13 @@ impl KafkaConsumer {
         let starts = self.starts(partitions)?;
         for (partition, start) in partitions.iter().zip(starts) {
             let start = match start {
-                Ok(start) => Some(start),
+                Ok(start) => Some(start.offset),
                 // A listener may seek; else the poll that comes to it says so.
                 Err(Error::InvalidState { .. }) => None,
                 Err(error) => return Err(error),
             };
-            let assigned = Assigned::new(&self.client.0, partition.clone(), start, &self.bell)?;
+            let mut assigned = Assigned::new(&self.client.0, partition.clone(), start, &self.bell)?;
+            assigned.begun = true;
             self.assigned.push(assigned);
         }
         Ok(())

@@ -140,6 +140,10 @@ impl Settings {
             .set("allow.auto.create.topics", "false");
         // An end is confirmed by another fetch, and one that waits is in its way.
         self.default(&mut client, "fetch.wait.max.ms", "50");
+        // What is fetched ahead of the polls: librdkafka's own defaults are ten times that of each
+        // partition, which small records make hundreds of MiB.
+        self.default(&mut client, "queued.min.messages", "10000");
+        self.default(&mut client, "queued.max.messages.kbytes", "16384");
         // Topics that come and partitions that are added are seen within this.
         self.default(&mut client, "topic.metadata.refresh.interval.ms", "5000");
         client
