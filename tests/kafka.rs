@@ -6,12 +6,13 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use headwater::connectors::KafkaLog;
 use headwater::log_store::ConsumerConfig;
 use headwater::prelude::*;
+use headwater::topology::StateRestoreListener;
 
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -119,14 +120,15 @@ impl Case {
     }
 }
 
-fn words(count: usize) -> impl Iterator<Item = String> {
-    (0..count).map(|number| format!("word-{}", number % 17))
+/// So many words, of which so many are different.
+fn words(count: usize, different: usize) -> impl Iterator<Item = String> {
+    (0..count).map(move |number| format!("word-{}", number % different))
 }
 
 #[test]
 fn a_stateful_application_runs_closes_and_goes_on_with_restored_stores() {
     let mut case = Case::new("goes-on");
-    case.send(words(1_000));
+    case.send(words(1_000, 17));
     let streams = case.streams(log());
     streams.start().unwrap();
     assert!(streams.wait_until_caught_up_for(PATIENCE).unwrap());
@@ -139,7 +141,7 @@ fn a_stateful_application_runs_closes_and_goes_on_with_restored_stores() {
     assert_eq!(repartition.unwrap().configs["retention.ms"], "-1");
     streams.close().unwrap();
 
-    case.send(words(500));
+    case.send(words(500, 17));
     let streams = case.streams(log());
     streams.start().unwrap();
     assert!(streams.wait_until_caught_up_for(PATIENCE).unwrap());
@@ -160,19 +162,84 @@ fn two_processes_share_the_tasks_and_one_goes_on_alone() {
         streams.metadata_for_local_threads().iter().map(|thread| thread.tasks.len()).sum::<usize>()
     };
     first.start().unwrap();
-    case.send(words(700));
+    case.send(words(700, 17));
     wait_until("the first has all tasks", || tasks(&first) == 8);
     second.start().unwrap();
-    case.send(words(700));
+    case.send(words(700, 17));
     wait_until("each has half of the tasks", || tasks(&first) == 4 && tasks(&second) == 4);
-    case.send(words(700));
+    case.send(words(700, 17));
     assert!(first.wait_until_caught_up_for(PATIENCE).unwrap());
     second.close().unwrap();
     wait_until("the first has all tasks again", || tasks(&first) == 8);
-    case.send(words(700));
+    case.send(words(700, 17));
     assert!(first.wait_until_caught_up_for(PATIENCE).unwrap());
     first.close().unwrap();
     case.check_output();
+}
+
+/// How many records were read to restore a store, by its changelog.
+#[derive(Clone, Default)]
+struct Restored(Arc<Mutex<BTreeMap<TopicPartition, u64>>>);
+
+impl StateRestoreListener for Restored {
+    fn on_restore_end(&self, changelog: &TopicPartition, _store: &str, restored: u64) {
+        self.0.lock().unwrap().insert(changelog.clone(), restored);
+    }
+}
+
+/// The first process has what the second one counts, and next to nothing of it to read when that ends.
+#[test]
+fn a_standby_copy_leaves_next_to_nothing_to_restore_when_its_task_comes() {
+    let (log, name) = (log(), unique("standby"));
+    let (input, output) = (format!("{name}-in"), format!("{name}-out"));
+    for topic in [&input, &output] {
+        log.create_topic(&NewTopic::new(topic).partitions(4)).unwrap();
+    }
+    let builder = StreamsBuilder::new();
+    let counts = builder.stream::<String, String>(input.as_str()).group_by_key().count("counts");
+    counts.to_stream().to(output.as_str());
+    let topology = builder.build().unwrap();
+    let streams = || Streams::new(&topology, config(&name).num_standby_replicas(1), crate::log());
+    let tasks = |streams: &Streams| {
+        streams.metadata_for_local_threads().iter().map(|thread| thread.tasks.len()).sum::<usize>()
+    };
+    let (first, second) = (streams(), streams());
+    let restored = Restored::default();
+    first.set_global_state_restore_listener(restored.clone());
+    first.start().unwrap();
+    second.start().unwrap();
+    wait_until("each has half of the tasks", || tasks(&first) == 2 && tasks(&second) == 2);
+
+    let mut producer = log.producer(&ProducerConfig::default()).unwrap();
+    for word in words(6_000, 2_000) {
+        let record = ProducerRecord {
+            key: Some(word.as_bytes()),
+            value: Some(b""),
+            ..ProducerRecord::to(&input)
+        };
+        drop(producer.send(&record).unwrap());
+    }
+    producer.flush().unwrap();
+    for streams in [&first, &second] {
+        assert!(streams.wait_until_caught_up_for(PATIENCE).unwrap());
+    }
+    let logged = second.metrics().records_out - second.metrics().records_in;
+    assert!(logged >= 500, "{logged} records are too few to show anything");
+    wait_until("the first has copied what the second has logged", || {
+        first.metrics().standby_records >= logged
+    });
+    restored.0.lock().unwrap().clear();
+    second.close().unwrap();
+    wait_until("the first has all tasks", || tasks(&first) == 4);
+    let restored = restored.0.lock().unwrap().clone();
+    assert_eq!(restored.len(), 2, "{restored:?}");
+    let read: u64 = restored.values().sum();
+    assert!(read * 20 < logged, "{read} of {logged} records were read again: {restored:?}");
+    let counts = first.store::<String, i64>("counts");
+    for word in words(2_000, 2_000) {
+        assert_eq!(counts.get(&word).unwrap(), Some(3), "{word}");
+    }
+    first.close().unwrap();
 }
 
 /// Waits for something that takes an exchange or two with the brokers.

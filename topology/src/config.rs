@@ -109,6 +109,7 @@ pub struct StreamsConfig {
     pub(crate) dead_letter_topic: Option<String>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) num_stream_threads: usize,
+    pub(crate) num_standby_replicas: usize,
     pub(crate) state_dir: Option<PathBuf>,
     pub(crate) persistent_store_memory_bytes: usize,
     /// Where stores on disk are instead of a folder.
@@ -144,6 +145,7 @@ impl StreamsConfig {
             dead_letter_topic: None,
             clock: Arc::new(SystemClock::new()),
             num_stream_threads: 1,
+            num_standby_replicas: 0,
             state_dir: None,
             persistent_store_memory_bytes: 32 << 20,
             state_directory: None,
@@ -272,6 +274,16 @@ impl StreamsConfig {
     #[must_use]
     pub fn num_stream_threads(mut self, threads: usize) -> Self {
         self.num_stream_threads = threads.max(1);
+        self
+    }
+
+    /// `num.standby.replicas`: how many other processes keep a copy of the stores of each task, which
+    /// they read from its changelogs as it writes them: one of them that takes the task over restores
+    /// only what its copy does not have yet. Default = 0. It means nothing on an embedded log, which
+    /// has one process.
+    #[must_use]
+    pub fn num_standby_replicas(mut self, replicas: usize) -> Self {
+        self.num_standby_replicas = replicas;
         self
     }
 

@@ -37,6 +37,9 @@ impl StreamsConfig {
             "commit.interval.ms" => self.commit_interval = Some(millis()?),
             "state.dir" => self.state_dir = Some(value.into()),
             "num.stream.threads" => self.num_stream_threads = count()?,
+            "num.standby.replicas" => {
+                self.num_standby_replicas = usize::try_from(number()?).unwrap_or(usize::MAX);
+            }
             "retry.backoff.ms" => self.retry_backoff = millis()?,
             "retry.backoff.max.ms" => self.retry_backoff_max = millis()?,
             "poll.ms" => self.poll = millis()?,

@@ -75,6 +75,9 @@ pub(crate) struct Names {
 pub(crate) struct Context {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) producer: Box<dyn Producer>,
+    /// Whether records of repartition topics say which task has written them, for replays to read
+    /// them in the same order: a cluster promises no order, so it is spared the bytes.
+    pub(crate) marks_writers: bool,
     pub(crate) transactional: bool,
     pub(crate) transaction_open: bool,
     pub(crate) current: Current,
@@ -113,6 +116,7 @@ impl Context {
         emit_timer: EmitTimer,
     ) -> Self {
         Self {
+            marks_writers: log.is_embedded(),
             log,
             producer,
             transactional,

@@ -157,6 +157,8 @@ pub struct MetricsSnapshot {
     pub aborts: u64,
     /// Records read from changelogs to restore stores.
     pub records_restored: u64,
+    /// Records read from changelogs for standby copies.
+    pub standby_records: u64,
     /// How many offsets of changelogs lie ahead of the restores that are under way.
     pub records_to_restore: u64,
     /// How long it took to process records, each time up to 1,000 of them (Kafka Streams'
@@ -213,6 +215,7 @@ impl MetricsSnapshot {
             commits,
             aborts,
             records_restored,
+            standby_records,
             records_to_restore,
             process_latency,
             commit_latency,
@@ -226,6 +229,7 @@ impl MetricsSnapshot {
         self.commits += commits;
         self.aborts += aborts;
         self.records_restored += records_restored;
+        self.standby_records += standby_records;
         self.records_to_restore += records_to_restore;
         self.process_latency.add(process_latency);
         self.commit_latency.add(commit_latency);

@@ -122,7 +122,8 @@ impl Context {
         let header = Header { key: WRITER_HEADER, value: Some(&writer) };
         let one = [header];
         let many: Vec<Header<'_>>;
-        let headers: &[Header<'_>] = match (own_headers.is_empty(), target.writer) {
+        let is_marked = target.writer && self.marks_writers;
+        let headers: &[Header<'_>] = match (own_headers.is_empty(), is_marked) {
             (true, true) => &one,
             (true, false) => &[],
             (false, writer) => {

@@ -74,8 +74,9 @@ impl Application {
     }
 
     /// A worker's membership in the group that shares the tasks; `None` where this process has all.
-    pub(crate) fn join_group(&self) -> Result<Option<TaskGroup>> {
-        let join = || TaskGroup::join(self.log.as_ref(), &self.config, &self.tasks);
+    pub(crate) fn join_group(&self, worker: u32) -> Result<Option<TaskGroup>> {
+        let client_id = self.process_id.client_id(&self.config.application_id, worker);
+        let join = || TaskGroup::join(self.log.as_ref(), &self.config, &self.tasks, client_id);
         (!self.log.is_embedded()).then(join).transpose()
     }
 

@@ -198,3 +198,60 @@ impl TaskSet {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use headwater_log_store::{
+        Log, LogStore, ManualClock, NewTopic, ProducerConfig, ProducerRecord, Timestamp,
+    };
+
+    use super::{CommitOutcome, OFFSETS_REFRESH_INTERVAL};
+    use crate::config::StreamsConfig;
+    use crate::dsl::builder::StreamsBuilder;
+    use crate::runtime::group::{TaskGroup, create_tasks_topic};
+    use crate::runtime::task_set::TaskSet;
+
+    /// The brokers forget offsets of a topic that nobody of the group subscribes to some time after
+    /// their commit, however alive the group is.
+    #[test]
+    fn offsets_that_stay_as_they_are_are_committed_again_after_half_a_day() {
+        let store = LogStore::in_memory().unwrap();
+        let log: Arc<dyn Log> = Arc::new(store);
+        log.create_topic(&NewTopic::new("in")).unwrap();
+        let mut producer = log.producer(&ProducerConfig::default()).unwrap();
+        let record =
+            ProducerRecord { key: Some(b"k"), value: Some(b"v"), ..ProducerRecord::to("in") };
+        let _ = producer.send(&record).unwrap();
+        producer.flush().unwrap();
+        let clock = Arc::new(ManualClock::new(Timestamp::from_millis(0)));
+        let config = StreamsConfig::new("app").clock(Arc::clone(&clock) as _);
+        let builder = StreamsBuilder::new();
+        builder.stream::<String, String>("in").group_by_key().count("counts");
+        let graph = builder.build().unwrap().graph;
+        let mut tasks = TaskSet::open_all(&graph, config.clone(), &log).unwrap();
+        create_tasks_topic(log.as_ref(), &config, 1).unwrap();
+        let ids = tasks.application.tasks.clone();
+        let mut member = TaskGroup::join(log.as_ref(), &config, &ids, "app-1".to_owned()).unwrap();
+        member.poll(&mut |_, _| Ok(())).unwrap();
+        let mut commit =
+            |tasks: &mut TaskSet| tasks.commit_as(Some(member.consumer.as_mut())).unwrap();
+
+        assert_eq!(tasks.poll(Duration::ZERO).unwrap(), 1);
+        assert_eq!(tasks.process(10).unwrap(), 1);
+        assert_eq!(commit(&mut tasks), CommitOutcome::Committed);
+        let committed = log.group_offsets("app").unwrap();
+        assert_eq!(committed.len(), 1);
+        let second = Duration::from_secs(1);
+        for _ in 0..2 {
+            clock.advance(OFFSETS_REFRESH_INTERVAL - second);
+            assert_eq!(commit(&mut tasks), CommitOutcome::Nothing);
+            clock.advance(second);
+            assert_eq!(commit(&mut tasks), CommitOutcome::Committed);
+            assert_eq!(log.group_offsets("app").unwrap(), committed);
+        }
+        assert_eq!(commit(&mut tasks), CommitOutcome::Nothing);
+    }
+}

@@ -28,6 +28,11 @@ impl ProcessId {
         Self(RandomState::new().build_hasher().finish())
     }
 
+    /// By what name the group knows a worker: all but the last number is the process's.
+    pub(crate) fn client_id(self, application_id: &str, worker: u32) -> String {
+        format!("{application_id}-{:016x}-{worker}", self.0)
+    }
+
     /// The transactional id of a worker. On a log that processes share it is this one's own: Kafka
     /// Streams' `<application.id>-<process id>-<thread>`.
     pub(crate) fn transactional_id(
@@ -38,7 +43,7 @@ impl ProcessId {
     ) -> String {
         match log.is_embedded() {
             true => format!("{application_id}-{worker}"),
-            false => format!("{application_id}-{:016x}-{worker}", self.0),
+            false => self.client_id(application_id, worker),
         }
     }
 }
@@ -88,12 +93,18 @@ pub(crate) enum TaskChange {
 }
 
 impl TaskGroup {
-    /// Joins the group with the next polls.
-    pub(crate) fn join(log: &dyn Log, config: &StreamsConfig, tasks: &[TaskId]) -> Result<Self> {
+    /// Joins the group with the next polls, as a member of that `client.id`.
+    pub(crate) fn join(
+        log: &dyn Log,
+        config: &StreamsConfig,
+        tasks: &[TaskId],
+        client_id: String,
+    ) -> Result<Self> {
         let failed = || "the start of a group member";
         let mut consumer = log
             .consumer(&ConsumerConfig {
                 group: Some(config.application_id.clone()),
+                client_id: Some(client_id),
                 ..ConsumerConfig::default()
             })
             .map_err(Error::log(failed()))?;
@@ -103,9 +114,14 @@ impl TaskGroup {
         Ok(Self { consumer, tasks: tasks.to_vec() })
     }
 
+    /// How many rebalances it has seen.
+    pub(crate) fn generation(&self) -> i32 {
+        self.consumer.group_metadata().map_or(-1, |metadata| metadata.generation)
+    }
+
     /// Whether the group has taken it in.
     pub(crate) fn has_joined(&self) -> bool {
-        self.consumer.group_metadata().is_ok_and(|metadata| metadata.generation >= 0)
+        self.generation() >= 0
     }
 
     /// Lets the group move tasks. The change is told before it takes place, with the member that
@@ -162,7 +178,8 @@ mod tests {
         let log = LogStore::in_memory().unwrap();
         let config = StreamsConfig::new("app");
         create_tasks_topic(&log, &config, 4).unwrap();
-        let join = || TaskGroup::join(&log, &config, &tasks(4)).unwrap();
+        let id = ProcessId::unique();
+        let join = || TaskGroup::join(&log, &config, &tasks(4), id.client_id("app", 1)).unwrap();
         let poll = |group: &mut TaskGroup| {
             let mut changes = Vec::new();
             group
@@ -195,7 +212,7 @@ mod tests {
             create_tasks_topic(&log, &config, wanted).unwrap();
             assert_eq!(log.describe_topic("app-tasks").unwrap().partitions, partitions);
         }
-        let mut group = TaskGroup::join(&log, &config, &tasks(2)).unwrap();
+        let mut group = TaskGroup::join(&log, &config, &tasks(2), "app-1".into()).unwrap();
         let mut come = Vec::new();
         group
             .poll(&mut |_, change| {

@@ -19,6 +19,7 @@ pub(crate) mod application;
 pub(crate) mod global;
 pub(crate) mod physical;
 pub(crate) mod restore;
+pub(crate) mod standby;
 pub(crate) mod assignment;
 pub(crate) mod task_set;
 pub(crate) mod disk_commit;

@@ -31,6 +31,12 @@ pub(crate) struct Blueprint<'a> {
     offsets: &'a GroupOffsets,
 }
 
+/// The stores of a task, for the runtime, and as its nodes find them.
+pub(crate) struct BuiltStores {
+    pub(crate) stores: Vec<TaskStore>,
+    handles: HashMap<String, StoreHandle>,
+}
+
 impl<'a> Blueprint<'a> {
     /// For an application that has committed these offsets.
     pub(crate) fn new(application: &'a Application, offsets: &'a GroupOffsets) -> Self {
@@ -38,17 +44,24 @@ impl<'a> Blueprint<'a> {
         Self { graph, resolved, config, log: log.as_ref(), offsets }
     }
 
-    /// Builds one task, its stores still empty. `cache` is what their record caches may hold, if
-    /// there are any.
+    /// Builds the stores of a task, still empty.
+    pub(crate) fn stores_of(&self, id: TaskId) -> BuiltStores {
+        self.stores(id.subtopology as usize)
+    }
+
+    /// Builds one task around its stores. `cache` is what their record caches may hold, if there
+    /// are any.
     pub(crate) fn build(
         &self,
         id: TaskId,
         globals: &GlobalTables,
         cache: Option<&Rc<CacheBudget>>,
+        stores: BuiltStores,
     ) -> Result<Task> {
         let index = id.subtopology as usize;
         let mut parts = self.parts(globals.handles.clone());
-        let stores = self.stores(index, &mut parts);
+        let BuiltStores { stores, handles } = stores;
+        parts.stores.extend(handles);
         if let Some(budget) = cache {
             self.add_caches(index, &parts, budget);
         }
@@ -76,12 +89,12 @@ impl<'a> Blueprint<'a> {
         let (mut handles, mut stores, mut queues) = (HashMap::new(), Vec::new(), Vec::new());
         let indexes = 0..self.graph.subtopologies.len();
         for index in indexes.filter(|index| self.graph.is_global(*index)) {
-            let mut parts = self.parts(HashMap::new());
-            stores.extend(self.stores(index, &mut parts));
-            handles.extend(parts.stores.clone());
+            let built = self.stores(index);
+            stores.extend(built.stores);
+            handles.extend(built.handles.clone());
             for (node, topic) in self.graph.source_topics(index) {
                 for partition in 0..self.resolved.topic(topic).partitions {
-                    let parts = self.parts(parts.stores.clone());
+                    let parts = self.parts(built.handles.clone());
                     let mut wiring = Wiring { graph: self.graph, parts, shared: BTreeMap::new() };
                     queues.push(self.queue(&mut wiring, node, topic, partition)?);
                 }
@@ -94,20 +107,22 @@ impl<'a> Blueprint<'a> {
         TaskParts::new(stores, Arc::clone(&self.resolved.topics))
     }
 
-    /// Builds the stores of a sub-topology, for its nodes and for the runtime.
-    fn stores(&self, index: usize, parts: &mut TaskParts) -> Vec<TaskStore> {
+    /// Builds the stores of a sub-topology.
+    fn stores(&self, index: usize) -> BuiltStores {
         let definitions = self.graph.stores_of(index).into_iter();
-        definitions
+        let mut handles = HashMap::new();
+        let stores = definitions
             .map(|definition| {
                 let handle = (definition.factory)();
                 let changelog = definition.logged.then(|| {
                     internal_name(&self.config.application_id, &definition.changelog()).into()
                 });
                 let store = Rc::clone(&handle.managed);
-                parts.stores.insert(definition.name.clone(), handle);
+                handles.insert(definition.name.clone(), handle);
                 TaskStore { name: definition.name.clone(), store, changelog }
             })
-            .collect()
+            .collect();
+        BuiltStores { stores, handles }
     }
 
     fn queue(

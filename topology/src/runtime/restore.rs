@@ -1,14 +1,15 @@
 //! Restores the stores of a task from their changelogs: all of one in memory, and of one on disk
 //! what has come since its rows were written.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use headwater_log_store::{ConsumerConfig, Log, TopicPartition};
+use headwater_log_store::{ConsumerConfig, Log, Offset, RecordBatch, RecordView, TopicPartition};
 
 use crate::backing::Covered;
 use crate::error::{Error, RecordPosition, Result};
 use crate::runtime::on_disk::{OnDisk, changelog_of, end_of_changelog, is_covered_by};
-use crate::runtime::restoring::Restores;
+use crate::runtime::restoring::{RestoreReport, Restores};
 use crate::runtime::task::{Task, TaskStore};
 
 /// How long one poll waits where the end is known to lie ahead.
@@ -18,37 +19,138 @@ const POLL: Duration = Duration::from_millis(100);
 /// that restores stop between two writes.
 const RECORDS_AT_ONCE: u64 = if cfg!(test) { 7 } else { 10_000 };
 
-/// Reads each changelog up to the end that it has now. Returns how many records that were.
+/// A task with the standby copy's places of its changelogs, if it was one.
+pub(crate) type Copied = (Task, BTreeMap<TopicPartition, Covered>);
+
+/// Reads all changelogs of tasks together, up to the ends that they have now; those of a standby copy
+/// from where the copy has come to. Returns how many records that were.
 pub(crate) fn restore(
-    task: &Task,
+    tasks: &[Copied],
     log: &dyn Log,
     on_disk: Option<&OnDisk>,
     restores: &Restores,
 ) -> Result<u64> {
+    let mut all = Vec::new();
+    for (task, copied) in tasks {
+        for store in &task.stores {
+            let Some(changelog) = &store.changelog else { continue };
+            let changelog = changelog_of(changelog, task.id)?;
+            let copied = copied.get(&changelog).map(|covered| covered.offset);
+            all.push(Restore { store, changelog, log, on_disk, copied });
+        }
+    }
+    let mut readings = Vec::new();
     let mut restored = 0;
-    for store in &task.stores {
-        let Some(changelog) = &store.changelog else { continue };
-        let changelog = changelog_of(changelog, task.id)?;
-        restored += Restore { store, changelog, log, on_disk, restores }.run()?;
+    for restore in &all {
+        let (start, target) = restore.begin()?;
+        let range = (start, target.offset);
+        let report = restores.begin(&restore.changelog, &restore.store.name, range);
+        match start < target.offset {
+            true => readings.push(Reading { restore, start, target, report, unwritten: 0 }),
+            false => restored += report.end(),
+        }
+    }
+    Ok(restored + read(readings, log, restores)?)
+}
+
+/// Reads with one consumer, so that partitions are fetched side by side.
+fn read(mut readings: Vec<Reading<'_>>, log: &dyn Log, restores: &Restores) -> Result<u64> {
+    let Some(first) = readings.first() else { return Ok(0) };
+    let mut consumer =
+        log.consumer(&ConsumerConfig::default()).map_err(Error::log(first.restore.failed()))?;
+    let changelogs: Vec<_> =
+        readings.iter().map(|reading| reading.restore.changelog.clone()).collect();
+    consumer.assign(&changelogs).map_err(Error::log(readings_failed(&readings)))?;
+    for Reading { restore, start, .. } in &readings {
+        consumer.seek(&restore.changelog, *start).map_err(Error::log(restore.failed()))?;
+    }
+    let mut restored = 0;
+    while !readings.is_empty() {
+        let batches = consumer.poll(POLL).map_err(Error::log(readings_failed(&readings)))?;
+        for batch in batches {
+            restores.check()?;
+            let mut readings = readings.iter_mut();
+            let found = readings.find(|each| each.restore.changelog == *batch.topic_partition());
+            found.map_or(Ok(()), |reading| reading.take(&batch))?;
+        }
+        let mut left = Vec::new();
+        for reading in readings {
+            let Restore { changelog, .. } = reading.restore;
+            let position = consumer.position(changelog);
+            match position.map_err(Error::log(reading.restore.failed()))? < reading.target.offset {
+                true => left.push(reading),
+                false => restored += reading.end()?,
+            }
+        }
+        readings = left;
     }
     Ok(restored)
 }
 
+/// What has failed if all have.
+fn readings_failed(readings: &[Reading<'_>]) -> String {
+    readings.first().map(|reading| reading.restore.failed()).unwrap_or_default()
+}
+
+/// The restore of one store that has something to read.
+struct Reading<'a> {
+    restore: &'a Restore<'a>,
+    start: Offset,
+    /// Where it goes to.
+    target: Covered,
+    report: RestoreReport<'a>,
+    /// How many records were taken since the last write to disk.
+    unwritten: u64,
+}
+
+impl Reading<'_> {
+    fn take(&mut self, batch: &RecordBatch) -> Result<()> {
+        let Self { restore, target, report, unwritten, .. } = self;
+        let (mut restored, mut last) = (0, None);
+        for view in batch.iter().filter(|view| view.offset < target.offset) {
+            restore.take(&view)?;
+            *unwritten += 1;
+            if *unwritten == RECORDS_AT_ONCE {
+                restore.write(Covered { offset: view.offset.next(), ..*target })?;
+                *unwritten = 0;
+            }
+            (restored, last) = (restored + 1, Some(view.offset));
+        }
+        if let Some(last) = last {
+            report.batch(last, target.offset, restored);
+        }
+        Ok(())
+    }
+
+    fn end(self) -> Result<u64> {
+        self.restore.write(self.target)?;
+        Ok(self.report.end())
+    }
+}
+
 /// The restore of one store.
-struct Restore<'a> {
-    store: &'a TaskStore,
-    changelog: TopicPartition,
-    log: &'a dyn Log,
-    on_disk: Option<&'a OnDisk>,
-    restores: &'a Restores,
+pub(crate) struct Restore<'a> {
+    pub(crate) store: &'a TaskStore,
+    pub(crate) changelog: TopicPartition,
+    pub(crate) log: &'a dyn Log,
+    pub(crate) on_disk: Option<&'a OnDisk>,
+    /// How far a standby copy has come, if the store is one.
+    pub(crate) copied: Option<Offset>,
 }
 
 impl Restore<'_> {
-    fn run(&self) -> Result<u64> {
+    fn failed(&self) -> String {
+        format!("the restore of store {} from {}", self.store.name, self.changelog)
+    }
+
+    /// Where the store is, as far as it is there, and where its changelog ends.
+    pub(crate) fn begin(&self) -> Result<(Offset, Covered)> {
         let changelog = &self.changelog;
-        let failed = || format!("the restore of store {} from {changelog}", self.store.name);
-        let watermarks = self.log.watermarks(changelog).map_err(Error::log(failed()))?;
+        let watermarks = self.log.watermarks(changelog).map_err(Error::log(self.failed()))?;
         let target = end_of_changelog(self.log, changelog)?;
+        if let Some(copied) = self.copied {
+            return Ok((copied, target));
+        }
         let start = match self.covered()? {
             Some(covered) if is_covered_by(self.log, changelog, watermarks, covered)? => {
                 covered.offset
@@ -59,52 +161,19 @@ impl Restore<'_> {
             }
         };
         self.resume()?;
-        let (name, range) = (&self.store.name, (start, target.offset));
-        let mut report = self.restores.begin(changelog, name, range);
-        if start >= target.offset {
-            return Ok(report.end());
-        }
-        let mut consumer =
-            self.log.consumer(&ConsumerConfig::default()).map_err(Error::log(failed()))?;
-        consumer
-            .assign(std::slice::from_ref(changelog))
-            .and_then(|()| consumer.seek(changelog, start))
-            .map_err(Error::log(failed()))?;
-        let mut unwritten = 0;
-        while consumer.position(changelog).map_err(Error::log(failed()))? < target.offset {
-            for batch in consumer.poll(POLL).map_err(Error::log(failed()))? {
-                self.restores.check()?;
-                let (mut restored, mut last) = (0, None);
-                for view in batch.iter().filter(|view| view.offset < target.offset) {
-                    self.take(&view).map_err(|reason| Error::Restore {
-                        store: self.store.name.clone(),
-                        position: RecordPosition {
-                            topic_partition: changelog.clone(),
-                            offset: view.offset,
-                        },
-                        reason: reason.to_string(),
-                    })?;
-                    unwritten += 1;
-                    if unwritten == RECORDS_AT_ONCE {
-                        self.write(Covered { offset: view.offset.next(), ..target })?;
-                        unwritten = 0;
-                    }
-                    (restored, last) = (restored + 1, Some(view.offset));
-                }
-                if let Some(last) = last {
-                    report.batch(last, target.offset, restored);
-                }
-            }
-        }
-        self.write(target)?;
-        Ok(report.end())
+        Ok((start, target))
     }
 
-    fn take(
-        &self,
-        view: &headwater_log_store::RecordView<'_>,
-    ) -> Result<(), crate::error::BoxError> {
-        self.store.store.borrow_mut().restore(view)
+    /// Takes a line of the changelog.
+    pub(crate) fn take(&self, view: &RecordView<'_>) -> Result<()> {
+        self.store.store.borrow_mut().restore(view).map_err(|reason| Error::Restore {
+            store: self.store.name.clone(),
+            position: RecordPosition {
+                topic_partition: self.changelog.clone(),
+                offset: view.offset,
+            },
+            reason: reason.to_string(),
+        })
     }
 
     fn covered(&self) -> Result<Option<Covered>> {
@@ -125,7 +194,7 @@ impl Restore<'_> {
     }
 
     /// Brings what was taken to the disk, if the rows are there.
-    fn write(&self, covered: Covered) -> Result<()> {
+    pub(crate) fn write(&self, covered: Covered) -> Result<()> {
         let mut store = self.store.store.borrow_mut();
         if store.backed().is_none() {
             return Ok(());

@@ -2,6 +2,7 @@
 //! thread: the worker drives it, and so does the test driver.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::runtime::record_queue::RecordQueue;
 use crate::runtime::resolve::Resolved;
 use crate::runtime::restore::restore;
 use crate::runtime::stage::Replay;
+use crate::runtime::standby::{StandbyCopy, Standbys};
 use crate::runtime::task::{Progress, Task, TaskStore};
 use crate::store::record_cache::CacheBudget;
 use crate::types::TaskId;
@@ -49,6 +51,7 @@ pub(crate) struct TaskSet {
     pub(crate) consumer: Box<dyn Consumer>,
     /// Where tasks move between processes: the membership that they come by.
     pub(crate) group: Option<TaskGroup>,
+    standbys: Option<Standbys>,
     pub(crate) context: Context,
     pub(crate) tasks: Vec<Task>,
     pub(crate) globals: GlobalTables,
@@ -101,7 +104,8 @@ impl TaskSet {
             replay: None,
             config: config.clone(),
             consumer,
-            group: application.join_group()?,
+            group: application.join_group(worker)?,
+            standbys: standbys(application, worker)?,
             context,
             tasks: Vec::new(),
             globals,
@@ -139,15 +143,26 @@ impl TaskSet {
         let persistent = |store: &TaskStore| {
             application.graph.store(&store.name).is_some_and(StoreDefinition::is_persistent)
         };
+        let mut built = Vec::new();
         for id in ids {
-            let mut task = blueprint.build(*id, &self.globals, self.cache.as_ref())?;
-            for store in task.stores.iter().filter(|store| persistent(store)) {
+            let log = self.log.as_ref();
+            let copy = self.standbys.as_mut().and_then(|standbys| standbys.release(log, *id));
+            let is_copied = copy.is_some();
+            let StandbyCopy { stores, covered } = copy.unwrap_or_else(|| StandbyCopy {
+                stores: blueprint.stores_of(*id),
+                covered: BTreeMap::new(),
+            });
+            let task = blueprint.build(*id, &self.globals, self.cache.as_ref(), stores)?;
+            for store in task.stores.iter().filter(|store| !is_copied && persistent(store)) {
                 if let Some(on_disk) = &self.on_disk {
                     on_disk.back(*id, store)?;
                 }
             }
-            self.context.metrics.records_restored +=
-                restore(&task, self.log.as_ref(), self.on_disk.as_ref(), &application.restores)?;
+            built.push((task, covered));
+        }
+        self.context.metrics.records_restored +=
+            restore(&built, self.log.as_ref(), self.on_disk.as_ref(), &application.restores)?;
+        for (mut task, _) in built {
             if application.graph.kafka_compat {
                 task.forget_stream_times();
             }
@@ -161,6 +176,18 @@ impl TaskSet {
             self.replay = Replay::find(&self.tasks);
         }
         self.start_over()
+    }
+
+    /// Keeps the standby copies up. Returns how many records of changelogs were read.
+    pub(crate) fn follow_standbys(&mut self) -> u64 {
+        let (Some(standbys), Some(group)) = (&mut self.standbys, &self.group) else { return 0 };
+        if !group.has_joined() {
+            return 0;
+        }
+        let at = (self.clock.monotonic(), group.generation());
+        let read = standbys.follow(&self.application, self.on_disk.as_ref(), at);
+        self.context.metrics.standby_records += read;
+        read
     }
 
     /// Closes tasks: they go to another worker. Nothing may be uncommitted.
@@ -359,6 +386,16 @@ impl TaskSet {
 fn cache_budget(config: &StreamsConfig) -> Option<Rc<CacheBudget>> {
     let bytes_max = config.statestore_cache_max_bytes / config.num_stream_threads.max(1);
     (bytes_max > 0).then(|| Rc::new(CacheBudget::new(bytes_max)))
+}
+
+/// The standby copies of a worker, where there are other processes and copies are asked for.
+fn standbys(application: &Application, worker: WorkerId) -> Result<Option<Standbys>> {
+    let Application { log, config, process_id, .. } = application;
+    if log.is_embedded() || config.num_standby_replicas == 0 {
+        return Ok(None);
+    }
+    let me = process_id.client_id(&config.application_id, worker);
+    Standbys::new(log.as_ref(), me).map(Some)
 }
 
 fn is_transactional(config: &StreamsConfig) -> bool {

@@ -77,6 +77,7 @@ impl Turns {
         let polled = self.tasks.poll(timeout)?;
         let processed = self.tasks.process_measured(RECORDS_PER_SLICE)?;
         let punctuated = self.tasks.punctuate()?;
+        let followed = self.tasks.follow_standbys();
         let moved = self.tasks.advance_replay()?;
         let embedded = self.tasks.log.is_embedded();
         // What an abort has taken back is to be done again at once.
@@ -89,7 +90,7 @@ impl Turns {
             self.tasks.commit_measured()?;
             self.publish(false);
         }
-        self.idle = drained;
+        self.idle = drained && followed == 0;
         if drained {
             let caught_up =
                 !self.tasks.is_changed() && !self.tasks.is_replaying() && self.nothing_ahead()?;
