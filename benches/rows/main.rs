@@ -20,6 +20,8 @@ mod peers;
 mod log;
 mod topology;
 mod runtime;
+#[cfg(feature = "kafka")]
+mod kafka;
 
 use std::process::ExitCode;
 
@@ -51,6 +53,10 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some(runtime::MEMORY_CHILD) {
         return runtime::memory_child(arguments.skip(1));
     }
+    #[cfg(feature = "kafka")]
+    if std::env::args().nth(1).as_deref() == Some(kafka::CHILD) {
+        return kafka::child(arguments.skip(1));
+    }
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--quick" => scale = Scale::Quick,
@@ -71,20 +77,23 @@ fn main() -> ExitCode {
     };
     println!("{}", machine::line());
     let mut results = Vec::new();
-    let report = |row: row::Row<'_>| {
-        let result = row.measure();
+    let mut take = |result: row::Result| {
         match json {
             true => println!("{}", result.json()),
             false => eprintln!("{}", result.text()),
         }
         results.push(result);
     };
+    let mut report = |row: row::Row<'_>| take(row.measure());
     match group.as_str() {
-        "log" => log::rows(scale, &only, report),
-        "topology" => topology::rows(scale, &only, report),
-        "runtime" => runtime::rows(scale, &only, report),
+        "log" => log::rows(scale, &only, &mut report),
+        "topology" => topology::rows(scale, &only, &mut report),
+        "runtime" => runtime::rows(scale, &only, &mut report),
+        #[cfg(feature = "kafka")]
+        "kafka" => kafka::rows(scale, &only, take),
+        #[cfg(not(feature = "kafka"))]
         "kafka" => {
-            eprintln!("group {group} has no rows yet");
+            eprintln!("the rows of group kafka are behind the feature kafka: scripts/bench kafka");
             return ExitCode::FAILURE;
         }
         _ => {

@@ -2,7 +2,7 @@
 //! the same bytes, and beside Kafka Streams.
 
 pub mod frames;
-mod digest;
+pub mod digest;
 pub mod cpu;
 pub mod floor;
 pub mod input;
