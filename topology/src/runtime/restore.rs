@@ -66,6 +66,8 @@ fn read(mut readings: Vec<Reading<'_>>, log: &dyn Log, restores: &Restores) -> R
     }
     let mut restored = 0;
     while !readings.is_empty() {
+        // Also where nothing comes: a cluster may be out of reach.
+        restores.check()?;
         let batches = consumer.poll(POLL).map_err(Error::log(readings_failed(&readings)))?;
         for batch in batches {
             restores.check()?;
@@ -221,5 +223,41 @@ pub(crate) fn store_error(
             operation: "a write to a store",
             reason: "has closed its folder of stores".to_owned(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use headwater_log_store::{LeaderEpoch, Log, LogStore, NewTopic, Offset};
+
+    use super::{Covered, Reading, Restore, changelog_of, read};
+    use crate::config::StreamsConfig;
+    use crate::dsl::builder::StreamsBuilder;
+    use crate::runtime::restoring::{Restores, is_interruption};
+    use crate::runtime::task_set::TaskSet;
+
+    #[test]
+    fn a_close_ends_a_restore_of_which_nothing_comes() {
+        let log: Arc<dyn Log> = Arc::new(LogStore::in_memory().unwrap());
+        log.create_topic(&NewTopic::new("in")).unwrap();
+        let builder = StreamsBuilder::new();
+        builder.stream::<String, String>("in").group_by_key().count("counts");
+        let graph = builder.build().unwrap().graph;
+        let tasks = TaskSet::open_all(&graph, StreamsConfig::new("app"), &log).unwrap();
+        let (task, restores) = (&tasks.tasks[0], Restores::default());
+        let store = &task.stores[0];
+        let changelog = changelog_of(store.changelog.as_ref().unwrap(), task.id).unwrap();
+        let log = log.as_ref();
+        let restore = Restore { store, changelog, log, on_disk: None, copied: None };
+        // As of a cluster that is out of reach: the record before this end does not come.
+        let target = Covered { offset: Offset::new(1), epoch: LeaderEpoch::new(0) };
+        let range = (Offset::ZERO, target.offset);
+        let report = restores.begin(&restore.changelog, "counts", range);
+        restores.interrupt();
+        let reading =
+            Reading { restore: &restore, start: Offset::ZERO, target, report, unwritten: 0 };
+        assert!(is_interruption(&read(vec![reading], log, &restores).unwrap_err()));
     }
 }
