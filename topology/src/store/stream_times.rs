@@ -1,12 +1,32 @@
 //! The times that operators have come to, kept with the store that they share.
 
+use std::borrow::Cow;
+
 use headwater_log_store::Timestamp;
 
 use crate::error::{BoxError, Result};
 use crate::store::managed::{ChangelogRecord, ChangelogWriter};
 
-/// The key of the changelog record that holds the times: shorter than that of any row.
+/// The key of the changelog record that holds the times: shorter than that of any row, but for those
+/// of stores whose rows have the application's keys, which [`beside_times`] keeps apart from it.
 const KEY: &[u8] = b"time";
+
+/// The key of a row in a changelog beside that of the times, where it is the application's own: what
+/// would be taken for the times has one more zero at its end. [`from_beside_times`] takes it off.
+pub(crate) fn beside_times(key: &[u8]) -> Cow<'_, [u8]> {
+    match key.strip_prefix(KEY).filter(|rest| rest.iter().all(|byte| *byte == 0)) {
+        Some(_) => Cow::Owned([key, &[0]].concat()),
+        None => Cow::Borrowed(key),
+    }
+}
+
+/// The application's key of a row in a changelog: see [`beside_times`].
+pub(crate) fn from_beside_times(key: &[u8]) -> &[u8] {
+    match key.strip_prefix(KEY).filter(|rest| rest.iter().all(|byte| *byte == 0)) {
+        Some([_, ..]) => key.get(..key.len() - 1).unwrap_or_default(),
+        _ => key,
+    }
+}
 
 /// How many bytes each time takes in that record.
 const TIME_BYTES: usize = 8;
@@ -113,7 +133,17 @@ impl StreamTimes {
 
 #[cfg(test)]
 mod tests {
-    use super::StreamTimes;
+    use super::{KEY, StreamTimes, beside_times, from_beside_times};
+
+    #[test]
+    fn no_key_of_a_row_is_that_of_the_times_and_all_are_found_again() {
+        let keys: [&[u8]; 7] = [b"", b"t", b"time", b"time\0", b"time\0\0", b"time\0a", b"times"];
+        for key in keys {
+            let beside = beside_times(key);
+            assert_ne!(beside, KEY);
+            assert_eq!(from_beside_times(&beside), key);
+        }
+    }
 
     #[test]
     fn times_go_forward_and_are_taken_back_and_restored() {

@@ -11,7 +11,7 @@ use crate::record::{Change, Record};
 use crate::serdes::SerdeRef;
 use crate::store::layout::{read_bytes, read_headers, write_bytes, write_headers};
 use crate::store::managed::{ChangelogRecord, ChangelogWriter, ManagedStore};
-use crate::store::stream_times::StreamTimes;
+use crate::store::stream_times::{StreamTimes, beside_times, from_beside_times};
 
 /// The first byte of a changelog value: which layout the others have.
 const VERSION: u8 = 1;
@@ -226,7 +226,8 @@ impl<K: Clone + 'static, V: Clone + 'static> ManagedStore for SuppressBuffer<K, 
                 })?;
             }
             let value = held.map(|_| bytes.as_slice());
-            write(ChangelogRecord { key: key_bytes, value, timestamp: None, headers: None })?;
+            let key = &*beside_times(key_bytes);
+            write(ChangelogRecord { key, value, timestamp: None, headers: None })?;
         }
         self.times.log(write)
     }
@@ -248,6 +249,7 @@ impl<K: Clone + 'static, V: Clone + 'static> ManagedStore for SuppressBuffer<K, 
         if self.times.restore(bytes, record.value)? {
             return Ok(());
         }
+        let bytes = from_beside_times(bytes);
         if let Some(time_ms) = self.times_by_key.get(bytes) {
             let place = (*time_ms, bytes.to_vec());
             self.set(&place, None);
@@ -279,7 +281,8 @@ mod tests {
     use crate::record::{Change, Headers, Record};
     use crate::serdes::DefaultSerde;
     use crate::store::managed::ManagedStore;
-    use headwater_log_store::Timestamp;
+    use headwater_log_store::{HeadersView, Offset, RecordView, Timestamp};
+    use std::collections::BTreeMap;
 
     type Buffer = SuppressBuffer<String, String>;
 
@@ -337,6 +340,37 @@ mod tests {
         assert_eq!((buffer.len(), buffer.bytes()), (1, bytes));
         assert_eq!(buffer.observe(Timestamp::from_millis(1)), 1);
         assert_eq!(take_first(&mut buffer, 5), Some(update("k", None, "1", 5)));
+    }
+
+    /// The update of the key `time` was lost with the next restart, or kept the application from
+    /// ever starting again: its line was taken for that of the stream time.
+    #[test]
+    fn an_update_of_a_key_that_is_called_like_the_stream_time_is_restored() {
+        let mut before = buffer();
+        let key = "time".to_owned();
+        before.observe(Timestamp::from_millis(7));
+        before.put(5, update("time", None, "1", 5)).unwrap();
+        // What is left of the changelog after a compaction.
+        let mut lines = BTreeMap::new();
+        let logged = before.log_changes(&mut |line| {
+            lines.insert(line.key.to_vec(), line.value.map(<[u8]>::to_vec));
+            Ok(())
+        });
+        logged.unwrap();
+        let mut after = buffer();
+        for (key, value) in &lines {
+            let line = RecordView {
+                offset: Offset::ZERO,
+                timestamp: Timestamp::from_millis(5),
+                key: Some(key),
+                value: value.as_deref(),
+                headers: HeadersView::default(),
+            };
+            after.restore(&line).unwrap();
+        }
+        assert_eq!(after.prior(&key), Some(None), "it is held back");
+        assert_eq!(take_first(&mut after, 5), Some(update("time", None, "1", 5)));
+        assert_eq!(after.observe(Timestamp::from_millis(1)), 7);
     }
 
     #[test]
