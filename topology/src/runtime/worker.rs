@@ -128,9 +128,50 @@ impl Worker {
     /// One life, up to its close or an error.
     fn run(&self) -> Result<()> {
         let Self { id, crew, inbox, has_begun } = self;
+        if crew.members.is_closing() {
+            // It may have been too late to be told so.
+            return Ok(());
+        }
         let mut turns = Turns::begin(crew, *id)?;
         has_begun.set(true);
         while turns.turn(inbox)? {}
         turns.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use headwater_log_store::{Log, LogStore, NewTopic};
+
+    use super::{Crew, spawn};
+    use crate::config::StreamsConfig;
+    use crate::dsl::builder::StreamsBuilder;
+    use crate::runtime::application::Application;
+    use crate::runtime::status::{Shared, StreamsState};
+
+    /// Of several threads the first may fail before the last has begun, and one may be added at the
+    /// moment of a close: nobody told it then, and the close waited for it for ever.
+    #[test]
+    fn a_thread_that_begins_after_the_close_ends() {
+        let log: Arc<dyn Log> = Arc::new(LogStore::in_memory().unwrap());
+        log.create_topic(&NewTopic::new("in")).unwrap();
+        let builder = StreamsBuilder::new();
+        builder.stream::<String, String>("in").group_by_key().count("counts");
+        let graph = builder.build().unwrap().graph;
+        let application = Application::open(&graph, StreamsConfig::new("app"), &log).unwrap();
+        let shared = Arc::new(Shared::new());
+        assert!(shared.set_state(StreamsState::Rebalancing));
+        let crew = Arc::new(Crew::new(application, Arc::clone(&shared), None).unwrap());
+        crew.members.join([1, 2]);
+        assert!(shared.set_state(StreamsState::PendingShutdown));
+        crew.close();
+        let thread = spawn(&crew, 2).unwrap();
+        let limit = Some(Duration::from_secs(30));
+        let state = shared.wait_while(limit, |state| !state.is_final());
+        assert_eq!(state, StreamsState::NotRunning);
+        thread.join().unwrap();
     }
 }
