@@ -6,13 +6,14 @@ use std::fmt;
 use std::time::Duration;
 
 use headwater_log_store::{
-    ConsumerConfig, Error as LogError, Log, NewTopic, PartitionId, ProducerConfig, ProducerRecord,
-    TopicName, TopicPartition,
+    Error as LogError, Log, NewTopic, PartitionId, ProducerConfig, ProducerRecord, TopicName,
+    TopicPartition,
 };
 
 use crate::error::{Error, Result};
 use crate::graph::node::{FORMATS, NodeKind, StoreDefinition, StoreKind};
 use crate::graph::plan::Graph;
+use crate::runtime::reader::reader;
 use crate::runtime::resolve::internal_name;
 
 /// How long one poll waits where the end is known to lie ahead.
@@ -98,7 +99,7 @@ pub(crate) fn noted(log: &dyn Log, application_id: &str) -> Result<Formats> {
     let name = TopicName::new(&topic).map_err(Error::log(failed()))?;
     let partition = TopicPartition::new(name, PartitionId::new(0));
     let watermarks = log.watermarks(&partition).map_err(Error::log(failed()))?;
-    let mut consumer = log.consumer(&ConsumerConfig::default()).map_err(Error::log(failed()))?;
+    let mut consumer = reader(log).map_err(Error::log(failed()))?;
     consumer
         .assign(std::slice::from_ref(&partition))
         .and_then(|()| consumer.seek(&partition, watermarks.start))

@@ -8,14 +8,16 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use headwater_log_store::{Consumer, ConsumerConfig, Log, OffsetAndMetadata, TopicPartition};
+use headwater_log_store::{Consumer, Log, OffsetAndMetadata, TopicPartition};
 
 use crate::context::Context;
 use crate::error::{Error, Result};
 use crate::processor::StoreHandle;
 use crate::runtime::ends::end_of;
 use crate::runtime::poison::Poison;
+use crate::runtime::reader::reader;
 use crate::runtime::record_queue::{Head, RecordQueue};
+use crate::runtime::restoring::Restores;
 use crate::runtime::task::TaskStore;
 
 /// How long one poll waits where the end is known to lie ahead.
@@ -43,8 +45,7 @@ impl GlobalTables {
             return Ok(Self { handles, stores, queues, consumer: None });
         }
         let reading = || "a read of global tables";
-        let mut consumer =
-            log.consumer(&ConsumerConfig::default()).map_err(Error::log(reading()))?;
+        let mut consumer = reader(log).map_err(Error::log(reading()))?;
         let partitions: Vec<TopicPartition> =
             queues.iter().map(|queue| queue.topic_partition.clone()).collect();
         consumer.assign(&partitions).map_err(Error::log(reading()))?;
@@ -59,8 +60,14 @@ impl GlobalTables {
         Ok(Self { handles, stores, queues, consumer: Some(consumer) })
     }
 
-    /// Reads the topics up to the ends that they have now, or that a reset has noted.
-    pub(crate) fn bootstrap(&mut self, context: &mut Context, log: &dyn Log) -> Result<()> {
+    /// Reads the topics up to the ends that they have now, or that a reset has noted, unless the
+    /// application closes before.
+    pub(crate) fn bootstrap(
+        &mut self,
+        context: &mut Context,
+        log: &dyn Log,
+        restores: &Restores,
+    ) -> Result<()> {
         for queue in &mut self.queues {
             let noted = queue.committed.metadata.replay_end;
             queue.end = Some(match noted {
@@ -69,6 +76,8 @@ impl GlobalTables {
             });
         }
         while !self.is_at_end()? {
+            // Also where nothing comes: a cluster may be out of reach.
+            restores.check()?;
             self.read(context, POLL)?;
         }
         Ok(())
@@ -169,5 +178,35 @@ impl GlobalTables {
             }
         }
         Ok(processed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use headwater_log_store::{Log, LogStore, NewTopic, ProducerConfig, ProducerRecord};
+
+    use crate::config::StreamsConfig;
+    use crate::dsl::builder::StreamsBuilder;
+    use crate::runtime::application::Application;
+    use crate::runtime::restoring::is_interruption;
+    use crate::runtime::task_set::TaskSet;
+
+    #[test]
+    fn a_close_ends_the_first_read_of_a_global_table() {
+        let log: Arc<dyn Log> = Arc::new(LogStore::in_memory().unwrap());
+        log.create_topic(&NewTopic::new("table")).unwrap();
+        let mut producer = log.producer(&ProducerConfig::default()).unwrap();
+        let record = ProducerRecord { key: Some(b"k"), ..ProducerRecord::to("table") };
+        let _ = producer.send(&ProducerRecord { value: Some(b"v"), ..record }).unwrap();
+        producer.flush().unwrap();
+        let builder = StreamsBuilder::new();
+        builder.global_table::<String, String>("table");
+        let graph = builder.build().unwrap().graph;
+        let application = Application::open(&graph, StreamsConfig::new("app"), &log).unwrap();
+        application.restores.interrupt();
+        let opened = TaskSet::open(&Arc::new(application), 1).map(|_| ());
+        assert!(is_interruption(&opened.unwrap_err()));
     }
 }

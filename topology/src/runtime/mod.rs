@@ -2,6 +2,7 @@
 pub(crate) mod commit_metadata;
 pub(crate) mod resolve;
 pub(crate) mod ends;
+pub(crate) mod reader;
 pub(crate) mod writer_merge;
 pub(crate) mod poison;
 pub(crate) mod processors;

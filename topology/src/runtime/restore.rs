@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use headwater_log_store::{ConsumerConfig, Log, Offset, RecordBatch, RecordView, TopicPartition};
+use headwater_log_store::{Log, Offset, RecordBatch, RecordView, TopicPartition};
 
 use crate::backing::Covered;
 use crate::error::{Error, RecordPosition, Result};
 use crate::runtime::on_disk::{OnDisk, changelog_of, end_of_changelog, is_covered_by};
+use crate::runtime::reader::reader;
 use crate::runtime::restoring::{RestoreReport, Restores};
 use crate::runtime::task::{Task, TaskStore};
 
@@ -56,8 +57,7 @@ pub(crate) fn restore(
 /// Reads with one consumer, so that partitions are fetched side by side.
 fn read(mut readings: Vec<Reading<'_>>, log: &dyn Log, restores: &Restores) -> Result<u64> {
     let Some(first) = readings.first() else { return Ok(0) };
-    let mut consumer =
-        log.consumer(&ConsumerConfig::default()).map_err(Error::log(first.restore.failed()))?;
+    let mut consumer = reader(log).map_err(Error::log(first.restore.failed()))?;
     let changelogs: Vec<_> =
         readings.iter().map(|reading| reading.restore.changelog.clone()).collect();
     consumer.assign(&changelogs).map_err(Error::log(readings_failed(&readings)))?;
@@ -230,7 +230,9 @@ pub(crate) fn store_error(
 mod tests {
     use std::sync::Arc;
 
-    use headwater_log_store::{LeaderEpoch, Log, LogStore, NewTopic, Offset};
+    use headwater_log_store::{
+        LeaderEpoch, Log, LogStore, NewTopic, Offset, ProducerConfig, ProducerRecord,
+    };
 
     use super::{Covered, Reading, Restore, changelog_of, read};
     use crate::config::StreamsConfig;
@@ -238,14 +240,47 @@ mod tests {
     use crate::runtime::restoring::{Restores, is_interruption};
     use crate::runtime::task_set::TaskSet;
 
-    #[test]
-    fn a_close_ends_a_restore_of_which_nothing_comes() {
-        let log: Arc<dyn Log> = Arc::new(LogStore::in_memory().unwrap());
+    /// An application of one task with one store.
+    fn counting(log: &Arc<dyn Log>) -> TaskSet {
         log.create_topic(&NewTopic::new("in")).unwrap();
         let builder = StreamsBuilder::new();
         builder.stream::<String, String>("in").group_by_key().count("counts");
         let graph = builder.build().unwrap().graph;
-        let tasks = TaskSet::open_all(&graph, StreamsConfig::new("app"), &log).unwrap();
+        TaskSet::open_all(&graph, StreamsConfig::new("app"), log).unwrap()
+    }
+
+    /// Retention may delete the first lines while the restore is on its way to them. The consumer
+    /// went to the end of the changelog then, and the store was left empty.
+    #[test]
+    fn a_restore_whose_first_lines_are_deleted_goes_on_with_those_that_are_left() {
+        let log: Arc<dyn Log> = Arc::new(LogStore::in_memory().unwrap());
+        let tasks = counting(&log);
+        let (task, restores) = (&tasks.tasks[0], Restores::default());
+        let store = &task.stores[0];
+        let changelog = changelog_of(store.changelog.as_ref().unwrap(), task.id).unwrap();
+        let mut producer = log.producer(&ProducerConfig::default()).unwrap();
+        for key in ["a", "b", "c"] {
+            let (key, value) = (Some(key.as_bytes()), Some(&[0, 0, 0, 0, 0, 0, 0, 1][..]));
+            let topic = changelog.topic.as_str();
+            let _ = producer.send(&ProducerRecord { key, value, ..ProducerRecord::to(topic) });
+        }
+        producer.flush().unwrap();
+        let log = log.as_ref();
+        let restore = Restore { store, changelog, log, on_disk: None, copied: None };
+        let (start, target) = restore.begin().unwrap();
+        let range = (start, target.offset);
+        assert_eq!(range, (Offset::ZERO, Offset::new(3)));
+        let report = restores.begin(&restore.changelog, "counts", range);
+        log.delete_records(&restore.changelog, Offset::new(1)).unwrap();
+        let reading = Reading { restore: &restore, start, target, report, unwritten: 0 };
+        assert_eq!(read(vec![reading], log, &restores).unwrap(), 2);
+        assert_eq!(store.store.borrow().resident_rows(), 2);
+    }
+
+    #[test]
+    fn a_close_ends_a_restore_of_which_nothing_comes() {
+        let log: Arc<dyn Log> = Arc::new(LogStore::in_memory().unwrap());
+        let tasks = counting(&log);
         let (task, restores) = (&tasks.tasks[0], Restores::default());
         let store = &task.stores[0];
         let changelog = changelog_of(store.changelog.as_ref().unwrap(), task.id).unwrap();

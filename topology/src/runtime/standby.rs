@@ -10,8 +10,7 @@ use std::fmt;
 use std::time::Duration;
 
 use headwater_log_store::{
-    Consumer, ConsumerConfig, Log, MemberDescription, Offset, RecordBatch, TopicPartition,
-    partition_for_key,
+    Consumer, Log, MemberDescription, Offset, RecordBatch, TopicPartition, partition_for_key,
 };
 
 use crate::backing::Covered;
@@ -20,6 +19,7 @@ use crate::graph::node::StoreDefinition;
 use crate::runtime::application::Application;
 use crate::runtime::on_disk::{OnDisk, changelog_of};
 use crate::runtime::physical::{Blueprint, BuiltStores};
+use crate::runtime::reader::reader;
 use crate::runtime::restore::Restore;
 use crate::runtime::task::TaskStore;
 use crate::types::TaskId;
@@ -46,9 +46,8 @@ pub(crate) struct StandbyCopy {
 impl Standbys {
     /// No copies yet; `me` is the `client.id` by which the group knows this worker.
     pub(crate) fn new(log: &dyn Log, me: String) -> Result<Self> {
-        let consumer = log
-            .consumer(&ConsumerConfig::default())
-            .map_err(Error::log("the start of a reader of standby copies"))?;
+        let consumer =
+            reader(log).map_err(Error::log("the start of a reader of standby copies"))?;
         Ok(Self { me, consumer, copies: BTreeMap::new(), looked: None })
     }
 

@@ -94,7 +94,7 @@ impl TaskSet {
         let mut context = context(graph, config, resolved, (log, producer));
         let offsets = application.offsets()?;
         let mut globals = Blueprint::new(application, &offsets).build_globals()?;
-        globals.bootstrap(&mut context, log.as_ref())?;
+        globals.bootstrap(&mut context, log.as_ref(), &application.restores)?;
         let clock = Arc::clone(&config.clock);
         let now = clock.monotonic();
         Ok(Self {

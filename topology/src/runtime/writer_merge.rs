@@ -9,6 +9,7 @@ use headwater_log_store::{Consumer, ConsumerConfig, Log, Offset, RecordBatch, To
 
 use crate::context::writer_of;
 use crate::error::{Error, Result};
+use crate::runtime::reader::reader_config;
 
 /// The most bytes that one writer's poll brings.
 const FETCH_BYTES_MAX: usize = 1 << 20;
@@ -51,8 +52,7 @@ impl WriterMerge {
         for writer in 0..writers {
             let position = positions.get(&writer).copied().unwrap_or(start).max(start);
             let reading = || format!("the replay of {topic_partition}");
-            let config =
-                ConsumerConfig { fetch_bytes_max: FETCH_BYTES_MAX, ..ConsumerConfig::default() };
+            let config = ConsumerConfig { fetch_bytes_max: FETCH_BYTES_MAX, ..reader_config() };
             let mut consumer = log.consumer(&config).map_err(Error::log(reading()))?;
             consumer
                 .assign(std::slice::from_ref(topic_partition))
