@@ -1,5 +1,6 @@
 //! The rows of a restore of a memory store from its changelog, and of a full replay.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use crate::topology::cpu::cpu_seconds;
 use crate::topology::floor::{Floor, FloorTable};
 use crate::topology::frames::{FrameReader, FrameWriter};
 use crate::topology::input::{self, key};
+use crate::topology::kafka_streams::KafkaStreams;
 use crate::topology::ours::{self, OUTPUT};
 
 /// A store of a million counts, read from its changelog.
@@ -48,6 +50,19 @@ pub fn row(plan: &mut Plan<'_>) {
         streams.close().unwrap();
         changes as f64 / seconds
     };
+    let inputs = [("changelog", path.clone())];
+    let mut started = None;
+    let counted = Cell::new(None);
+    let peer = KafkaStreams::built().map(|built| {
+        let (inputs, counted) = (&inputs, &counted);
+        Side::new("Kafka Streams", move || {
+            let peer =
+                started.get_or_insert_with(|| KafkaStreams::start(&built, "restore", inputs));
+            let run = peer.run();
+            assert_eq!(counted.get(), Some(run.written), "keys");
+            changes as f64 / run.seconds
+        })
+    });
     let by_hand = || {
         let mut rows = HashMap::new();
         let seconds = cpu_seconds(|| {
@@ -58,7 +73,7 @@ pub fn row(plan: &mut Plan<'_>) {
                 rows.insert(key, value);
             }
         });
-        assert!(!rows.is_empty());
+        counted.set(u64::try_from(rows.len()).ok());
         changes as f64 / seconds
     };
     (plan.report)(Row {
@@ -67,8 +82,8 @@ pub fn row(plan: &mut Plan<'_>) {
         better: Better::Higher,
         ours: Side::new("headwater", restored),
         floors: vec![Side::new("scan + HashMap", by_hand)],
-        peers: Vec::new(),
-        goals: Goals { floor: Some(0.5), ..Goals::default() },
+        peers: peer.into_iter().collect(),
+        goals: Goals { floor: Some(0.5), peer: Some(10.0), ..Goals::default() },
     });
 }
 

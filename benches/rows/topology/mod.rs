@@ -7,7 +7,7 @@ pub mod cpu;
 pub mod floor;
 pub mod input;
 pub mod ours;
-mod kafka_streams;
+pub mod kafka_streams;
 pub mod case;
 mod stateless;
 mod aggregates;

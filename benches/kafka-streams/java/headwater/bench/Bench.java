@@ -45,10 +45,7 @@ public final class Bench {
             Properties properties = properties(state.resolve(Integer.toString(number)));
             Topology topology = Topologies.named(args[0], properties);
             long started = system.getProcessCpuTime();
-            long written;
-            try (Fed fed = new Fed(topology, properties)) {
-                written = fed.run(frames);
-            }
+            long written = run(args[0], topology, properties, frames);
             double seconds = (system.getProcessCpuTime() - started) / 1e9;
             out.println(seconds + " " + written);
         }
@@ -56,6 +53,19 @@ public final class Bench {
             for (Path path : paths.sorted(Comparator.reverseOrder()).toList()) {
                 Files.deleteIfExists(path);
             }
+        }
+    }
+
+    private static long run(
+            String name, Topology topology, Properties properties, List<Frames.Frame> frames)
+            throws Exception {
+        if (name.equals(Topologies.RESTORE)) {
+            try (Restored restored = new Restored(topology, properties, "counts")) {
+                return restored.run(frames);
+            }
+        }
+        try (Fed fed = new Fed(topology, properties)) {
+            return fed.run(frames);
         }
     }
 

@@ -29,6 +29,9 @@ final class Topologies {
     private static final Serde<String> TEXT = Serdes.String();
     private static final Serde<Long> NUMBER = Serdes.Long();
 
+    /** Its store is restored, and nothing is processed. */
+    static final String RESTORE = "restore";
+
     private Topologies() {}
 
     static Topology named(String name, Properties properties) {
@@ -39,6 +42,7 @@ final class Topologies {
             case "words" -> words(builder);
             case "sums" -> sums(builder);
             case "on-disk" -> onDisk(builder);
+            case RESTORE -> counts(builder);
             case "tumbling" -> tumbling(builder);
             case "stream-table" -> streamTable(builder);
             case "stream-stream" -> streamStream(builder);
@@ -76,6 +80,14 @@ final class Topologies {
         numbers(builder, "in")
                 .groupByKey()
                 .aggregate(() -> 0L, (key, value, sum) -> sum + value, Materialized.as("sums"))
+                .toStream()
+                .to("out", Produced.with(TEXT, NUMBER));
+    }
+
+    private static void counts(StreamsBuilder builder) {
+        numbers(builder, "in")
+                .groupByKey()
+                .count(Materialized.as("counts"))
                 .toStream()
                 .to("out", Produced.with(TEXT, NUMBER));
     }
