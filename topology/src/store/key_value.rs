@@ -83,7 +83,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyValueStore<K, V> {
             Ok(Some(ValueAndTimestamp { value, timestamp }))
         });
         match loaded {
-            Ok(Some(row)) => self.table.restore(key, Some(row)),
+            Ok(Some(row)) => self.table.restore(key.clone(), Some(row)),
             Ok(None) => {}
             Err(reason) => backed.fail(&reason),
         }
@@ -381,7 +381,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for KeyVal
             let value = self.value_serde.deserialize(bytes)?;
             Ok::<_, BoxError>(ValueAndTimestamp { value, timestamp: record.timestamp })
         });
-        self.table.restore(&key, value.transpose()?);
+        self.table.restore(key, value.transpose()?);
         self.index = None;
         Ok(())
     }

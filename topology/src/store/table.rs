@@ -118,19 +118,19 @@ impl<K: Hash + Eq + Clone, V: Clone> Table<K, V> {
     }
 
     /// Sets or removes a value as committed.
-    pub(crate) fn restore(&mut self, key: &K, value: Option<ValueAndTimestamp<V>>) {
+    pub(crate) fn restore(&mut self, key: K, value: Option<ValueAndTimestamp<V>>) {
         let Some(value) = value else {
-            self.remove(key);
+            self.remove(&key);
             return;
         };
-        let hash = self.hasher.hash_one(key);
-        match self.slots.find_mut(hash, |slot| slot.key == *key) {
+        let hash = self.hasher.hash_one(&key);
+        match self.slots.find_mut(hash, |slot| slot.key == key) {
             Some(slot) => {
                 slot.value = Some(value);
                 slot.dirty = CLEAN;
             }
             None => {
-                let slot = Slot { key: key.clone(), value: Some(value), dirty: CLEAN, used: true };
+                let slot = Slot { key, value: Some(value), dirty: CLEAN, used: true };
                 let hasher = &self.hasher;
                 self.slots.insert_unique(hash, slot, |slot| hasher.hash_one(&slot.key));
             }

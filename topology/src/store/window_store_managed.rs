@@ -146,7 +146,7 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> ManagedStore for Window
                 Ok::<_, BoxError>(ValueAndTimestamp { value, timestamp: record.timestamp })
             });
             let window = self.windows.entry(start_ms).or_insert_with(Table::new);
-            window.restore(&key, value.transpose()?);
+            window.restore(key, value.transpose()?);
         }
         if self.options.operators == 1 {
             // A record is part of some window or late, and a late one is older than an earlier

@@ -27,7 +27,10 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> WindowStore<K, V> {
         });
         match loaded {
             Ok(Some(row)) => {
-                self.windows.entry(start_ms).or_insert_with(Table::new).restore(key, Some(row));
+                self.windows
+                    .entry(start_ms)
+                    .or_insert_with(Table::new)
+                    .restore(key.clone(), Some(row));
             }
             Ok(None) => {}
             Err(reason) => disk.rows.fail(&reason),
