@@ -20,7 +20,8 @@ use crate::types::{NodeId, TaskId};
 /// The result of one step: an error means that the work since the last commit is void.
 pub(crate) type Step<T = ()> = Result<T, Box<Failure>>;
 
-/// The header that says which task wrote a record of a repartition topic.
+/// The header that says which task wrote a record of a repartition topic. Without it, that was the
+/// first one.
 pub(crate) const WRITER_HEADER: &str = "__headwater.task";
 
 /// A topic as it is in the log.

@@ -122,7 +122,10 @@ impl Context {
         let header = Header { key: WRITER_HEADER, value: Some(&writer) };
         let one = [header];
         let many: Vec<Header<'_>>;
-        let is_marked = target.writer && self.marks_writers;
+        // A record that says nothing is one of the first task: the header is half of a small record.
+        // Beside other headers it is written all the same, since one of those may have its name.
+        let is_first = self.current.task.partition == 0 && own_headers.is_empty();
+        let is_marked = target.writer && self.marks_writers && !is_first;
         let headers: &[Header<'_>] = match (own_headers.is_empty(), is_marked) {
             (true, true) => &one,
             (true, false) => &[],

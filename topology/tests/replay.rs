@@ -172,6 +172,55 @@ fn replays_give_the_same_records_whatever_the_timing_and_however_often_they_die(
     }
 }
 
+/// The record of the first task is the most frequent one, so it is told by what it does not have.
+/// One that comes with headers is marked all the same: one of those may have the mark's name.
+#[test]
+fn a_record_for_another_task_says_which_task_wrote_it_unless_the_first_one_did() {
+    let log: Arc<dyn Log> = Arc::new(LogStore::in_memory().unwrap());
+    for topic in ["in", "out"] {
+        log.create_topic(&NewTopic::new(topic).partitions(2)).unwrap();
+    }
+    let mut producer = log.producer(&ProducerConfig::default()).unwrap();
+    let foreign = [Header { key: "__headwater.task", value: Some(&[0, 0, 0, 1]) }];
+    for (partition, value, headers) in
+        [(0, b"plain", &[][..]), (0, b"liar.", &foreign[..]), (1, b"other", &[])]
+    {
+        let partition = Some(PartitionId::new(partition));
+        let to = ProducerRecord::to("in");
+        let record =
+            ProducerRecord { partition, key: Some(b"k"), value: Some(value), headers, ..to };
+        let _receipt = producer.send(&record).unwrap();
+    }
+    producer.flush().unwrap();
+    let builder = StreamsBuilder::new();
+    builder.stream::<String, String>("in").repartition("hop").to("out");
+    let topology = builder.build().unwrap();
+    let streams = Streams::new(&topology, StreamsConfig::new("app"), Arc::clone(&log));
+    streams.start().unwrap();
+    streams.wait_until_caught_up().unwrap();
+    streams.close().unwrap();
+
+    let config =
+        ConsumerConfig { auto_offset_reset: AutoOffsetReset::Earliest, ..Default::default() };
+    let mut consumer = log.consumer(&config).unwrap();
+    consumer.assign(&partitions(log.as_ref(), "app-hop-repartition")).unwrap();
+    let mut marks = BTreeMap::new();
+    while marks.len() < 3 {
+        for batch in consumer.poll(Duration::from_secs(1)).unwrap() {
+            for record in batch.iter() {
+                let mark = record.headers.last("__headwater.task").map(|mark| mark.value.unwrap());
+                marks.insert(record.value.unwrap().to_vec(), mark.map(<[u8]>::to_vec));
+            }
+        }
+    }
+    let expected = [
+        (b"liar.".to_vec(), Some(vec![0, 0, 0, 0])),
+        (b"other".to_vec(), Some(vec![0, 0, 0, 1])),
+        (b"plain".to_vec(), None),
+    ];
+    assert_eq!(marks, BTreeMap::from(expected));
+}
+
 #[test]
 fn a_replay_ends_where_the_input_ended_at_the_reset_and_live_work_follows() {
     let mut random = Random(3);
