@@ -66,6 +66,12 @@ pub trait Backing {
 
     /// How many bytes its files have.
     fn disk_bytes(&self) -> u64;
+
+    /// A standby copy is to become the task that runs: whether its rows are its own still. From here
+    /// on they are the task's.
+    fn claim(&self) -> bool {
+        true
+    }
 }
 
 /// The folder of an application's persistent stores.

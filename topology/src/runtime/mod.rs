@@ -8,6 +8,7 @@ pub(crate) mod poison;
 pub(crate) mod processors;
 pub(crate) mod record_queue;
 pub(crate) mod task;
+pub(crate) mod lending;
 pub(crate) mod on_disk;
 pub(crate) mod stage;
 pub(crate) mod registry;

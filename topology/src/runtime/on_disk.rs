@@ -11,6 +11,7 @@ use crate::backing::{Covered, StateDirectory};
 use crate::config::StreamsConfig;
 use crate::error::{BoxError, Error, Result};
 use crate::graph::plan::Graph;
+use crate::runtime::lending::{Holders, Use};
 use crate::runtime::task::TaskStore;
 use crate::store::backed_rows::BackedRows;
 use crate::types::TaskId;
@@ -21,6 +22,7 @@ pub(crate) struct OnDisk {
     directory: Arc<dyn StateDirectory>,
     path: Arc<Path>,
     memory_bytes: usize,
+    holders: Holders,
 }
 
 impl OnDisk {
@@ -31,7 +33,8 @@ impl OnDisk {
         let memory_bytes = config.persistent_store_memory_bytes;
         if let Some(directory) = &config.state_directory {
             let (directory, path) = (Arc::clone(directory), Path::new("state").into());
-            return Ok(Some(Self { directory, path, memory_bytes }));
+            let holders = Holders::default();
+            return Ok(Some(Self { directory, path, memory_bytes, holders }));
         }
         let Some(dir) = &config.state_dir else {
             return Err(Error::InvalidConfig {
@@ -42,12 +45,14 @@ impl OnDisk {
         };
         let path = dir.join(&config.application_id);
         let directory = open(&path).map_err(|reason| failed("each", &path, &reason))?;
-        Ok(Some(Self { directory, path: path.into(), memory_bytes }))
+        let (path, holders) = (path.into(), Holders::default());
+        Ok(Some(Self { directory, path, memory_bytes, holders }))
     }
 
     /// Gives a store of a task the rows that it has on disk.
-    pub(crate) fn back(&self, task: TaskId, store: &TaskStore) -> Result<()> {
+    pub(crate) fn back(&self, task: TaskId, store: &TaskStore, wanted: Use) -> Result<()> {
         let rows = self.directory.store(task, &store.name);
+        let rows = rows.and_then(|rows| self.holders.lend((task, &store.name), wanted, rows));
         let rows = rows.map_err(|reason| failed(&store.name, &self.path, &reason))?;
         if !store.store.borrow_mut().back(BackedRows::new(rows, self.memory_bytes)) {
             let reason = "it is of a kind that cannot be on disk".into();

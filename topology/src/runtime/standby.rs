@@ -17,6 +17,7 @@ use crate::backing::Covered;
 use crate::error::{Error, Result};
 use crate::graph::node::StoreDefinition;
 use crate::runtime::application::Application;
+use crate::runtime::lending::Use;
 use crate::runtime::on_disk::{OnDisk, changelog_of};
 use crate::runtime::physical::{Blueprint, BuiltStores};
 use crate::runtime::reader::reader;
@@ -80,7 +81,7 @@ impl Standbys {
     }
 
     /// Takes the copy of a task that is to run here, if there is one that its changelogs still lead
-    /// on from.
+    /// on from, and whose rows on disk nobody else has got.
     pub(crate) fn release(&mut self, log: &dyn Log, task: TaskId) -> Option<StandbyCopy> {
         let copy = self.copies.remove(&task)?;
         let leads_on = |(changelog, covered): (&TopicPartition, &Covered)| {
@@ -88,7 +89,9 @@ impl Standbys {
                 watermarks.start <= covered.offset && covered.offset <= watermarks.end
             })
         };
-        copy.covered.iter().all(leads_on).then_some(copy)
+        let is_own =
+            |store: &TaskStore| store.store.borrow_mut().backed().is_none_or(|rows| rows.claim());
+        (copy.covered.iter().all(leads_on) && copy.stores.stores.iter().all(is_own)).then_some(copy)
     }
 
     fn choose(&mut self, application: &Application, on_disk: Option<&OnDisk>) -> Result<()> {
@@ -107,10 +110,13 @@ impl Standbys {
         self.copies.retain(|task, _| wanted.contains(task));
         let mut begun = Vec::new();
         for task in wanted {
-            if let Entry::Vacant(missing) = self.copies.entry(task) {
-                let copy = StandbyCopy::begin(application, on_disk, task)?;
-                begun.extend(copy.covered.iter().map(|(each, at)| (each.clone(), at.offset)));
-                missing.insert(copy);
+            let Entry::Vacant(missing) = self.copies.entry(task) else { continue };
+            match StandbyCopy::begin(application, on_disk, task) {
+                Ok(copy) => {
+                    begun.extend(copy.covered.iter().map(|(each, at)| (each.clone(), at.offset)));
+                    missing.insert(copy);
+                }
+                Err(error) => tracing::warn!(%task, %error, "a standby copy is not begun yet"),
             }
         }
         self.assign(&begun).map_err(Error::log("the assignment of changelogs"))
@@ -136,8 +142,13 @@ impl Standbys {
             let copy = copies.map(|(task, copy)| (*task, copy)).find_map(|(task, copy)| {
                 copy.covered.contains_key(batch.topic_partition()).then_some((task, copy))
             });
-            if let Some((task, copy)) = copy {
-                records += copy.take(application, on_disk, task, batch)?;
+            let Some((task, copy)) = copy else { continue };
+            match copy.take(application, on_disk, task, batch) {
+                Ok(read) => records += read,
+                Err(error) => {
+                    tracing::warn!(%task, %error, "a standby copy is begun anew");
+                    self.copies.remove(&task);
+                }
             }
         }
         Ok(records)
@@ -154,7 +165,7 @@ impl StandbyCopy {
             if let Some(on_disk) = on_disk
                 && definition.is_some_and(StoreDefinition::is_persistent)
             {
-                on_disk.back(task, store)?;
+                on_disk.back(task, store, Use::Copy)?;
             }
             if let Some(restore) = restore_of(application, on_disk, task, store)? {
                 let (offset, target) = restore.begin()?;

@@ -24,6 +24,7 @@ use crate::runtime::assignment::WorkerId;
 use crate::runtime::ends::end_of;
 use crate::runtime::global::GlobalTables;
 use crate::runtime::group::TaskGroup;
+use crate::runtime::lending::Use;
 use crate::runtime::on_disk::OnDisk;
 use crate::runtime::physical::Blueprint;
 use crate::runtime::poison::Poison;
@@ -155,7 +156,7 @@ impl TaskSet {
             let task = blueprint.build(*id, &self.globals, self.cache.as_ref(), stores)?;
             for store in task.stores.iter().filter(|store| !is_copied && persistent(store)) {
                 if let Some(on_disk) = &self.on_disk {
-                    on_disk.back(*id, store)?;
+                    on_disk.back(*id, store, Use::Task)?;
                 }
             }
             built.push((task, covered));

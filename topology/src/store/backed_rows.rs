@@ -130,6 +130,11 @@ impl BackedRows {
         self.backing.disk_bytes()
     }
 
+    /// See [`Backing::claim`].
+    pub(crate) fn claim(&self) -> bool {
+        self.backing.claim()
+    }
+
     /// How many rows may stay in memory.
     pub(crate) fn resident_max(&self) -> usize {
         let average = self.seen_bytes.checked_div(self.seen_rows).unwrap_or(1).max(1);
