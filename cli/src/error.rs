@@ -91,6 +91,16 @@ impl Error {
         }
     }
 
+    /// What the user can do about it, where the error alone does not say.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Log(error) if matches!(**error, LogError::NoStore { .. }) => {
+                Some("-D, or HEADWATER_DIR, says which folder; `topic create` makes a store there")
+            }
+            _ => None,
+        }
+    }
+
     /// Whether the user is told: not of what was asked for by a closed pipe or Ctrl-C, nor of
     /// what the output has said.
     pub(crate) fn is_silent(&self) -> bool {

@@ -30,6 +30,9 @@ pub fn main() -> ExitCode {
         Err(error) => {
             if !error.is_silent() {
                 note(&format!("headwater: {}", chain(&error)));
+                if let Some(hint) = error.hint() {
+                    note(hint);
+                }
             }
             ExitCode::from(error.exit_code())
         }

@@ -202,7 +202,9 @@ fn a_folder_without_a_store_is_named_and_not_created() {
     let folder = Folder::new();
     let path = folder.path();
     for args in [&["topic", "list"][..], &["consume", "t"], &["produce", "t"]] {
-        folder.fails(args, 1, &[path.to_str().unwrap(), "no store"]);
+        let what_to_do =
+            "-D, or HEADWATER_DIR, says which folder; `topic create` makes a store there";
+        folder.fails(args, 1, &[path.to_str().unwrap(), "no store", what_to_do]);
     }
     assert!(!path.exists());
 }
@@ -326,6 +328,9 @@ fn reading_works_while_another_process_writes_and_writing_says_who_does() {
     let path = folder.path();
     folder.fails(&["topic", "create", "u"], 4, &[path.to_str().unwrap(), "locked"]);
     folder.fails(&["produce", "t"], 4, &["locked"]);
+    let holder = format!("process {} has it open", std::process::id());
+    let in_use = format!("The store is in use ({holder}), and was looked at up to its checkpoint.");
+    assert!(folder.done(&["log", "verify"]).contains(&in_use));
     writer.append(&partition(0), &Record::value(b"more")).unwrap();
     assert_eq!(folder.done(&["consume", "t"]), "live\nmore\n");
     writer.close().unwrap();

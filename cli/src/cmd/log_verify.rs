@@ -64,7 +64,7 @@ fn in_words(report: &VerifyReport, output: &mut Output) -> Result<()> {
         output.line("")?;
     }
     let state = match (&report.writer, report.clean) {
-        (Some(writer), _) => format!("being written by {writer}: looked at up to its checkpoint"),
+        (Some(writer), _) => format!("in use ({writer}), and was looked at up to its checkpoint"),
         (None, Some(true)) => "closed".to_owned(),
         (None, Some(false)) => {
             format!("not closed; {} journal entries to read", report.journal_entries)

@@ -23,6 +23,9 @@ pub(crate) enum Use {
     Copy,
 }
 
+/// The rows of a store of a task.
+type Place = (TaskId, String);
+
 #[derive(Debug, Default)]
 struct Holder {
     /// How often the rows were lent.
@@ -33,7 +36,7 @@ struct Holder {
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Holders(Arc<Mutex<HashMap<(TaskId, String), Arc<Mutex<Holder>>>>>);
+pub(crate) struct Holders(Arc<Mutex<HashMap<Place, Arc<Mutex<Holder>>>>>);
 
 impl Holders {
     /// Lends the rows of a store. Who had them until now can write them no more.
