@@ -164,3 +164,13 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     }
     f64::midpoint(values[values.len() / 2 - 1], upper)
 }
+
+/// The value below which so many hundredths of them lie.
+///
+/// # Panics
+/// If there are none.
+pub fn percentile_of(values: impl IntoIterator<Item = f64>, percentile: usize) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    values[(values.len() - 1) * percentile / 100]
+}

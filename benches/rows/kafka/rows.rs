@@ -10,7 +10,7 @@ use crate::Scale;
 use crate::contender::folder;
 use crate::kafka::sides::{Bench, Measured, Phase, Prepared, Side, is_built};
 use crate::kafka::topologies::CASES;
-use crate::row::{Better, Goals, Other, Result, Role, median};
+use crate::row::{Better, Goals, Other, Result, Role, median, percentile_of};
 
 const PEER: &str = "Kafka Streams";
 /// How long before now the inputs begin.
@@ -120,9 +120,7 @@ fn with_broker_per_million(phase: &Phase, units: f64) -> f64 {
 }
 
 fn latency(measured: &Measured, percentile: usize) -> f64 {
-    let mut latencies = measured.latencies.clone();
-    latencies.sort_by(f64::total_cmp);
-    latencies[(latencies.len() - 1) * percentile / 100]
+    percentile_of(measured.latencies.iter().copied(), percentile)
 }
 
 const THIRD: f64 = 0.333;

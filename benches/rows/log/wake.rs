@@ -10,7 +10,7 @@ use crate::contender::{Class, Kind, folder};
 use crate::floors::WRITE;
 use crate::log::suite::{PEERS_D1, Suite, value};
 use crate::ours::{OURS, open_store, partition};
-use crate::row::{Better, Goals, Row, Side};
+use crate::row::{Better, Goals, Row, Side, percentile_of};
 
 /// How long a consumer gets to block before the next append.
 const BLOCK: Duration = Duration::from_micros(100);
@@ -36,11 +36,6 @@ pub fn rows(suite: &mut Suite<'_>) {
             goals,
         });
     }
-}
-
-fn percentile_of(mut micros: Vec<f64>, percentile: usize) -> f64 {
-    micros.sort_by(f64::total_cmp);
-    micros[(micros.len() - 1) * percentile / 100]
 }
 
 /// Says which record a consumer waits for, so that the producer knows when to append it.

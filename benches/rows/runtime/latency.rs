@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use headwater_log_store::{ConsumerConfig, Durability, Log, NewTopic, Record};
 use headwater_topology::{Streams, StreamsConfig};
 
-use crate::contender::folder;
+use crate::contender::{Class, folder};
+use crate::floors::RECYCLED;
 use crate::ours::partition_of;
-use crate::row::{Better, Goals, Row, Side};
+use crate::row::{Better, Goals, Row, Side, percentile_of};
 use crate::runtime::plan::{self, Plan};
 use crate::topology::ours::OUTPUT;
 
@@ -22,21 +23,40 @@ pub fn rows(plan: &mut Plan<'_>) {
     for durability in [Durability::Os, Durability::Sync] {
         for (percentile, micros_max) in [(50, 100.0), (99, 1_000.0)] {
             let name = format!("end to end at idle, {durability:?}, p{percentile}");
-            // With a sync it is what a sync costs, and that of the append.
-            let absolute = (durability == Durability::Os).then_some(micros_max);
+            // With syncs it is what they cost: that of the append, and that of the commit.
+            let (absolute, floors) = match durability {
+                Durability::Sync => (None, vec![sync(samples, percentile)]),
+                _ => (Some(micros_max), Vec::new()),
+            };
             if plan.wants(&name) {
                 (plan.report)(Row {
                     name,
                     unit: "µs",
                     better: Better::Lower,
                     ours: Side::new("headwater", || micros(durability, samples, percentile)),
-                    floors: Vec::new(),
+                    floors,
                     peers: Vec::new(),
                     goals: Goals { absolute, ..Goals::default() },
                 });
             }
         }
     }
+}
+
+/// One sync: a record in a file that does not grow, with as long a rest before it.
+fn sync(samples: u32, percentile: usize) -> Side<'static> {
+    Side::new("one sync", move || {
+        let folder = folder();
+        let mut file = RECYCLED.open_one(folder.path(), Class::D2);
+        let value = 1_i64.to_be_bytes();
+        let micros = (0..samples).map(|_| {
+            std::thread::park_timeout(REST);
+            let started = Instant::now();
+            file.append(&Record::value(&value));
+            started.elapsed().as_secs_f64() * 1e6
+        });
+        percentile_of(micros, percentile)
+    })
 }
 
 fn micros(durability: Durability, samples: u32, percentile: usize) -> f64 {
@@ -63,6 +83,5 @@ fn micros(durability: Durability, samples: u32, percentile: usize) -> f64 {
         assert_eq!(batches[0].get(0).unwrap().offset.value(), u64::from(number));
     }
     streams.close().unwrap();
-    micros.sort_by(f64::total_cmp);
-    micros[(micros.len() - 1) * percentile / 100]
+    percentile_of(micros, percentile)
 }
