@@ -56,6 +56,9 @@ impl Identity {
 struct KnownTopics {
     topics: Vec<KnownTopic>,
     by_name: HashMap<String, usize>,
+    /// The version of the topics that all of them were looked up in; none if that is to be done
+    /// again.
+    version: Option<u64>,
     /// The topic of the last record: that of the next one is mostly the same.
     last: usize,
 }
@@ -63,8 +66,6 @@ struct KnownTopics {
 #[derive(Debug)]
 struct KnownTopic {
     topic: Arc<Topic>,
-    /// The version of the topics that it was looked up in; none if that is to be done again.
-    version: Option<u64>,
     sticky: Sticky,
 }
 
@@ -72,18 +73,31 @@ impl KnownTopics {
     /// The partition that a record goes to.
     #[inline]
     fn choose(&mut self, engine: &Engine, record: &ProducerRecord<'_>) -> Result<&Arc<Partition>> {
+        let version = Some(engine.topics_version());
+        if self.version != version {
+            self.look_again(engine);
+            self.version = version;
+        }
         let is_last = |known: &KnownTopic| known.topic.name.as_str() == record.topic;
         if !self.topics.get(self.last).is_some_and(is_last) {
             self.last = self.find(engine, record.topic)?;
         }
-        let known = self.topics.get_mut(self.last).expect("just found");
-        let version = Some(engine.topics_version());
-        if known.version != version {
-            // It may have more partitions now, or be another one.
-            known.topic = engine.topic(record.topic)?;
-            known.version = version;
-        }
-        known.choose(record)
+        self.topics.get_mut(self.last).expect("just found").choose(record)
+    }
+
+    /// Takes all topics as they are now: they may have more partitions, or be others of their names.
+    /// Those that are gone are let go of: their files would stay open, and their space in use.
+    #[cold]
+    fn look_again(&mut self, engine: &Engine) {
+        self.topics.retain_mut(|known| match engine.topic(known.topic.name.as_str()) {
+            Ok(topic) => {
+                known.topic = topic;
+                true
+            }
+            Err(_) => false,
+        });
+        let names = self.topics.iter().map(|known| known.topic.name.as_str().to_owned());
+        self.by_name = names.zip(0..).collect();
     }
 
     fn find(&mut self, engine: &Engine, name: &str) -> Result<usize> {
@@ -91,14 +105,14 @@ impl KnownTopics {
             return Ok(*known);
         }
         let topic = engine.topic(name)?;
-        self.topics.push(KnownTopic { topic, version: None, sticky: Sticky::default() });
+        self.topics.push(KnownTopic { topic, sticky: Sticky::default() });
         self.by_name.insert(name.to_owned(), self.topics.len() - 1);
         Ok(self.topics.len() - 1)
     }
 
     /// Looks all of them up again.
     fn forget(&mut self) {
-        self.topics.iter_mut().for_each(|known| known.version = None);
+        self.version = None;
     }
 }
 

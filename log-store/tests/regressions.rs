@@ -1680,3 +1680,31 @@ fn an_append_whose_sync_has_failed_fails_or_is_durable() {
     }
     assert!(refused > 0, "no sync failed");
 }
+
+/// The files of a topic stay open as long as somebody knows it: a producer kept the space of every
+/// deleted topic in use that it had once written to, until it was dropped.
+#[test]
+fn a_producer_lets_go_of_the_files_of_deleted_topics() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let store = LogStore::create(dir.path()).unwrap();
+    for topic in ["kept", "gone"] {
+        store.create_topic(&NewTopic::new(topic)).unwrap();
+    }
+    let mut producer = store.producer(&ProducerConfig::default()).unwrap();
+    let mut send = |topic: &str| {
+        producer.send(&ProducerRecord { value: Some(b"v"), ..ProducerRecord::to(topic) })
+    };
+    let files = || {
+        let links = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let files = links.filter_map(|link| std::fs::read_link(link.path()).ok());
+        files.filter(|file| file.starts_with(dir.path().join("gone-0"))).count()
+    };
+    let _ = [send("gone").unwrap(), send("kept").unwrap()];
+    assert!(files() > 0);
+    store.delete_topic("gone").unwrap();
+    let _ = send("kept").unwrap();
+    assert_eq!(files(), 0);
+    assert_eq!(send("gone").unwrap_err().to_string(), "topic gone does not exist");
+    store.create_topic(&NewTopic::new("gone")).unwrap();
+    let _ = send("gone").unwrap();
+}
