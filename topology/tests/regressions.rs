@@ -11,8 +11,10 @@ use headwater_log_store::{
     PartitionId, ProducerConfig, ProducerRecord, Timestamp, TopicName, TopicPartition,
 };
 use headwater_topology::{
-    BoxError, Consumed, DefaultSerde, DropReason, Error, ErrorResponse, RETRIES_MAX, Reset, Serde,
-    SerdeRef, Streams, StreamsBuilder, StreamsConfig, TimeWindows, Topology, TopologyTestDriver,
+    BoxError, BufferConfig, Consumed, DefaultSerde, DropReason, EmitStrategy, Error, ErrorResponse,
+    JoinWindows, RETRIES_MAX, Reset, Serde, SerdeRef, SessionWindows, SlidingWindows, Streams,
+    StreamsBuilder, StreamsConfig, Suppressed, TimeWindows, Topology, TopologyTestDriver,
+    UnlimitedWindows,
 };
 
 /// Longer than anything here takes.
@@ -570,4 +572,40 @@ fn a_task_does_not_wait_until_those_before_it_have_nothing_left() {
     let seen_then = seen_then.load(Ordering::SeqCst);
     assert!((0..20_000).contains(&seen_then), "the short topic came after {seen_then}");
     streams.close().unwrap();
+}
+
+/// A record from a clock in other units may have any time. Sliding windows added to it without a
+/// look at its size, which stopped a debug build, and in a release put windows at times before 1970.
+#[test]
+fn records_of_the_last_times_that_there_are_stop_no_window() {
+    let builder = StreamsBuilder::new();
+    let five = Duration::from_millis(5);
+    let left = builder.stream::<String, String>("left");
+    let right = builder.stream::<String, String>("right");
+    let windows = JoinWindows::of_time_difference_and_grace(five, five);
+    let join = |left: Option<String>, right: Option<String>| format!("{left:?}{right:?}");
+    left.outer_join(&right, join, windows, "join").to("out");
+    let grouped = left.group_by_key();
+    let hopping = TimeWindows::of_size_and_grace(Duration::from_millis(10), five).advance_by(five);
+    grouped.windowed_by(hopping).count("hopping");
+    grouped.windowed_by(UnlimitedWindows::of()).count("unlimited");
+    let sessions = SessionWindows::of_inactivity_gap_and_grace(five, five);
+    let closed = EmitStrategy::on_window_close();
+    grouped.windowed_by(sessions).emit_strategy(closed).count("sessions");
+    let sliding = SlidingWindows::of_time_difference_and_grace(five, five);
+    grouped.windowed_by(sliding).count("updates");
+    grouped.windowed_by(sliding).emit_strategy(closed).count("finals");
+    let until_close = Suppressed::until_window_closes(BufferConfig::unbounded());
+    let held = grouped.windowed_by(hopping).count("held");
+    held.suppress(until_close, "suppressed").to_stream().for_each(|_, _| ());
+    let driver = TopologyTestDriver::new(&builder.build().unwrap()).unwrap();
+    let last = i64::MAX;
+    for time in [3, last - 11, last - 6, last - 1, last - 3, last, last, 4] {
+        for topic in ["left", "right"] {
+            let input = driver.input_topic::<String, String>(topic);
+            input.pipe_input_at("k".to_owned(), "v".to_owned(), time).unwrap();
+        }
+    }
+    driver.restart().unwrap();
+    assert_eq!(driver.metrics().unwrap().dropped(DropReason::InvalidTimestamp), 0);
 }

@@ -113,6 +113,11 @@ where
     }
 }
 
+/// The millisecond after a time; that of the last one there is has none.
+const fn after(time_ms: i64) -> i64 {
+    time_ms.saturating_add(1)
+}
+
 /// The windows around a record, as they were found.
 struct Around<A> {
     /// The latest window that ends before the record.
@@ -143,8 +148,8 @@ where
         let time_ms = record.timestamp.as_millis();
         let from_ms = time_ms.saturating_sub(self.difference_ms().saturating_mul(2)).max(0);
         let found =
-            self.windows_of(&record.key, from_ms, time_ms + 1, |start_ms, difference_ms| {
-                start_ms + difference_ms < time_ms
+            self.windows_of(&record.key, from_ms, after(time_ms), |start_ms, difference_ms| {
+                start_ms.saturating_add(difference_ms) < time_ms
             });
         let mut around = Around {
             left: None,
@@ -156,8 +161,9 @@ where
         };
         for (start_ms, row) in found {
             around.starts.push(start_ms);
-            let (end_ms, row_ms) = (start_ms + self.difference_ms(), row.timestamp.as_millis());
-            if start_ms == time_ms + 1 {
+            let end_ms = start_ms.saturating_add(self.difference_ms());
+            let row_ms = row.timestamp.as_millis();
+            if start_ms > time_ms {
                 around.has_own_right = true;
             } else if end_ms > time_ms {
                 around.right.get_or_insert_with(|| row.clone());
@@ -186,9 +192,9 @@ where
         context: &mut Context,
     ) -> Step {
         let (time_ms, difference_ms) = (record.timestamp.as_millis(), self.difference_ms());
-        if let Some(start_ms) = around.previous_ms.map(|previous_ms| previous_ms + 1)
+        if let Some(start_ms) = around.previous_ms.map(after)
             && !around.starts.contains(&start_ms)
-            && start_ms + difference_ms >= time_ms
+            && start_ms.saturating_add(difference_ms) >= time_ms
         {
             self.update(start_ms, None, record, close_ms, context)?;
         }
@@ -209,7 +215,7 @@ where
     /// share the window that starts at 0, and existing windows are updated from the earliest on.
     fn add_early(&mut self, record: &Record<K, V>, close_ms: i64, context: &mut Context) -> Step {
         let time_ms = record.timestamp.as_millis();
-        let mut found = self.windows_of(&record.key, 0, time_ms + 1, |_, _| false);
+        let mut found = self.windows_of(&record.key, 0, after(time_ms), |_, _| false);
         found.reverse();
         let (mut combined, mut right, mut has_own_right) = (None, None, false);
         let mut previous_ms = None;
@@ -233,7 +239,7 @@ where
         if !has_own_right {
             self.create_own_right(right, record, context)?;
         }
-        if let Some(start_ms) = previous_ms.map(|previous_ms: i64| previous_ms + 1)
+        if let Some(start_ms) = previous_ms.map(after)
             && !starts.contains(&start_ms)
         {
             self.update(start_ms, None, record, close_ms, context)?;
@@ -291,7 +297,7 @@ where
         context: &mut Context,
     ) -> Step {
         context.enter(self.options.node);
-        if start_ms + self.difference_ms() < close_ms {
+        if start_ms.saturating_add(self.difference_ms()) < close_ms {
             return self.drop_late(start_ms, record, context);
         }
         let (old, timestamp) = match row {
@@ -363,5 +369,5 @@ where
 }
 
 fn windowed<K>(key: K, start_ms: i64, difference_ms: i64) -> Windowed<K> {
-    Windowed { key, window: Window { start_ms, end_ms: start_ms + difference_ms } }
+    Windowed { key, window: Window { start_ms, end_ms: start_ms.saturating_add(difference_ms) } }
 }
