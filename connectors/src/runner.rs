@@ -119,7 +119,8 @@ impl SourceRunner {
         // the position has been read.
         let config = ProducerConfig {
             transactional_id: Some(format!("connector-{}", self.connector)),
-            ..Default::default()
+            without_receipts: true,
+            ..ProducerConfig::default()
         };
         let mut producer = self
             .log
@@ -185,7 +186,7 @@ impl SourceRunner {
             }
             let Some(record) = source.next_record()? else { break BatchEnd::Drained };
             let bytes = record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
-            let sent = producer.send(&ProducerRecord {
+            let sent = producer.send_without_receipt(&ProducerRecord {
                 topic: &self.topic,
                 partition: None,
                 key: record.key,
@@ -193,7 +194,7 @@ impl SourceRunner {
                 timestamp: record.timestamp,
                 headers: record.headers,
             });
-            // Nobody waits for the receipt: the commit answers for the whole batch.
+            // The commit answers for the whole batch.
             sent.map_err(|error| {
                 let operation = format!("cannot send {} to {}", source.place(), self.topic);
                 self.log_error(operation, error)
@@ -204,7 +205,7 @@ impl SourceRunner {
         if records > 0 {
             let offset = source.offset();
             let value = position::value(&offset);
-            let sent = producer.send(&position::record(key, &value));
+            let sent = producer.send_without_receipt(&position::record(key, &value));
             sent.map_err(|error| self.log_error("cannot store its position", error))?;
             batch.offset = Some(offset);
             batch.records = records as u64;

@@ -36,7 +36,8 @@ fn check(codec: &str) {
     let topic = cluster::unique(codec);
     // The broker keeps batches in the codec that the topic names.
     log.create_topic(&NewTopic::new(topic.as_str()).config("compression.type", codec)).unwrap();
-    let lines: Vec<String> = (0..500).map(|n| format!("line {n} {}", "again ".repeat(20))).collect();
+    let lines: Vec<String> =
+        (0..500).map(|n| format!("line {n} {}", "again ".repeat(20))).collect();
     produce(&topic, codec, &lines);
 
     let partition = TopicPartition::new(TopicName::new(&topic).unwrap(), PartitionId::new(0));

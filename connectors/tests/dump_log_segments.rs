@@ -52,6 +52,7 @@ fn kafkas_tool_reads_every_batch_and_every_record() {
         .producer(&ProducerConfig {
             transactional_id: Some("p".to_owned()),
             compression: Compression::Lz4,
+            ..ProducerConfig::default()
         })
         .unwrap();
     let mut plain = store.producer(&ProducerConfig::default()).unwrap();

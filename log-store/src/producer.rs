@@ -25,6 +25,7 @@ pub(crate) struct LogProducer {
     engine: Arc<Engine>,
     identity: Option<Identity>,
     compression: Compression,
+    without_receipts: bool,
     transaction: Option<Transaction>,
     /// Whose offsets are in the transaction.
     offsets: Vec<(GroupMetadata, Vec<TopicPartition>)>,
@@ -144,6 +145,7 @@ impl LogProducer {
             engine,
             identity,
             compression: config.compression,
+            without_receipts: config.without_receipts,
             transaction: None,
             offsets: Vec::new(),
             topics: KnownTopics::default(),
@@ -191,12 +193,9 @@ fn content<'a>(record: &ProducerRecord<'a>) -> Record<'a> {
     }
 }
 
-impl Producer for LogProducer {
-    fn send(&mut self, record: &ProducerRecord<'_>) -> Result<Receipt> {
-        if let Some(index) = self.add(record)? {
-            let transaction = self.open_transaction("send")?;
-            return Ok(transaction.receipt(index));
-        }
+impl LogProducer {
+    /// Appends a record outside of a transaction.
+    fn append(&mut self, record: &ProducerRecord<'_>) -> Result<Receipt> {
         let partition = Arc::clone(self.topics.choose(&self.engine, record)?);
         let appended = self.engine.append(&partition, &[content(record)], self.compression);
         if let Err(Error::UnknownTopic { .. }) = appended {
@@ -212,11 +211,27 @@ impl Producer for LogProducer {
         let engine = Arc::clone(&self.engine);
         Ok(Receipt::pending(Arc::new(Ticket { engine, ticket, metadata }), 0))
     }
+}
+
+impl Producer for LogProducer {
+    fn send(&mut self, record: &ProducerRecord<'_>) -> Result<Receipt> {
+        if self.without_receipts {
+            return Err(Error::InvalidState {
+                operation: "send",
+                reason: "the producer is one without receipts".to_owned(),
+            });
+        }
+        if let Some(index) = self.add(record)? {
+            let transaction = self.open_transaction("send")?;
+            return Ok(transaction.receipt(index));
+        }
+        self.append(record)
+    }
 
     fn send_without_receipt(&mut self, record: &ProducerRecord<'_>) -> Result<()> {
         match self.add(record)? {
             Some(_index) => Ok(()),
-            None => self.send(record).map(drop),
+            None => self.append(record).map(drop),
         }
     }
 

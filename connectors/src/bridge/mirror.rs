@@ -156,7 +156,11 @@ impl Bridge {
         // positions have been read.
         let transactional_id = Some(format!("connector-{}", self.name));
         let mut producer = to
-            .producer(&ProducerConfig { transactional_id, ..Default::default() })
+            .producer(&ProducerConfig {
+                transactional_id,
+                without_receipts: true,
+                ..ProducerConfig::default()
+            })
             .map_err(failed("cannot begin to produce"))?;
         let stored = position::load_all(to, &self.name)?;
         let mut consumer = self
@@ -254,7 +258,7 @@ impl Bridge {
                 // Records of old clients have no time.
                 let timestamp =
                     Some(record.timestamp).filter(|time| *time >= Timestamp::from_millis(0));
-                let sent = producer.send(&ProducerRecord {
+                let sent = producer.send_without_receipt(&ProducerRecord {
                     topic: from.topic.as_str(),
                     partition: Some(from.partition),
                     key: record.key,
@@ -262,7 +266,7 @@ impl Bridge {
                     timestamp,
                     headers: &headers,
                 });
-                // Nobody waits for the receipt: the commit answers for the whole batch.
+                // The commit answers for the whole batch.
                 sent.map_err(|error| {
                     self.log_error(format!("cannot send {from} offset {}", record.offset), error)
                 })?;
@@ -273,7 +277,7 @@ impl Bridge {
             if let Some(next) = batch.next_offset() {
                 let key = position::key(&self.name, &plan::source_partition(from));
                 let value = position::value(&plan::source_offset(next));
-                let stored = producer.send(&position::record(&key, &value));
+                let stored = producer.send_without_receipt(&position::record(&key, &value));
                 stored.map_err(|error| {
                     self.log_error(format!("cannot store the position of {from}"), error)
                 })?;

@@ -1,8 +1,7 @@
 //! What becomes of records that were sent: their receipts, and the first failure.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use headwater_log_store::{Acknowledgement, Error, RecordMetadata, Result, TopicPartition};
 use parking_lot::{Condvar, Mutex};
@@ -15,6 +14,9 @@ use rdkafka::producer::{DeliveryResult, ProducerContext};
 use crate::kafka::context::{log, log_error};
 use crate::kafka::convert::offset_of;
 use crate::kafka::failure;
+
+/// What librdkafka carries for a record that has no receipt.
+pub(super) const WITHOUT_RECEIPT: usize = 0;
 
 /// What has become of a transaction, for the receipts of its records.
 #[derive(Clone, Debug)]
@@ -75,38 +77,43 @@ impl Acknowledgement for Delivery {
 /// What librdkafka's producer calls back.
 #[derive(Debug, Default)]
 pub(super) struct WriterContext {
+    /// Whether records are in transactions, so that the commit answers for them.
+    transactional: bool,
     /// The first failure of a record outside of a transaction since the last flush.
     failure: Mutex<Option<Error>>,
-    on_their_way: AtomicUsize,
-    /// Somebody waits until none is on its way.
-    waits: Mutex<bool>,
-    all_arrived: Condvar,
+    /// The records that have receipts.
+    receipts: Mutex<Receipts>,
+}
+
+/// Records on their way, by the numbers that librdkafka carries for them.
+#[derive(Debug, Default)]
+struct Receipts {
+    last: usize,
+    deliveries: HashMap<usize, Arc<Delivery>>,
 }
 
 impl WriterContext {
-    /// A record is handed to librdkafka.
-    pub(super) fn sent(&self) {
-        self.on_their_way.fetch_add(1, Ordering::SeqCst);
+    /// Of a producer that writes in transactions, or outside of them.
+    pub(super) fn new(transactional: bool) -> Self {
+        Self { transactional, ..Self::default() }
+    }
+
+    /// A record with a receipt is handed to librdkafka. Returns its number.
+    pub(super) fn sent(&self, delivery: Arc<Delivery>) -> usize {
+        let mut receipts = self.receipts.lock();
+        // 0 is for records without a receipt.
+        receipts.last = receipts.last.wrapping_add(1).max(1);
+        let number = receipts.last;
+        receipts.deliveries.insert(number, delivery);
+        number
     }
 
     /// A record was refused by librdkafka, or its delivery is over.
-    pub(super) fn arrived(&self) {
-        if self.on_their_way.fetch_sub(1, Ordering::SeqCst) == 1 && *self.waits.lock() {
-            self.all_arrived.notify_all();
+    pub(super) fn arrived(&self, number: usize) -> Option<Arc<Delivery>> {
+        match number {
+            WITHOUT_RECEIPT => None,
+            _ => self.receipts.lock().deliveries.remove(&number),
         }
-    }
-
-    /// Waits until the delivery of all records is over, at most for `timeout`; `false` if that has
-    /// passed. librdkafka's flush, as its bindings call it, looks only every 100 ms.
-    pub(super) fn wait_until_arrived(&self, timeout: Duration) -> bool {
-        let mut waits = self.waits.lock();
-        *waits = true;
-        let arrived = || self.on_their_way.load(Ordering::SeqCst) == 0;
-        if !arrived() {
-            self.all_arrived.wait_while_for(&mut waits, |_| !arrived(), timeout);
-        }
-        *waits = false;
-        arrived()
     }
 
     /// The first failure since the last time.
@@ -126,27 +133,25 @@ impl ClientContext for WriterContext {
 }
 
 impl ProducerContext for WriterContext {
-    type DeliveryOpaque = Arc<Delivery>;
+    type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, delivery: Arc<Delivery>) {
-        // Nobody has kept the receipt, and a transaction that lacks a record cannot be committed.
-        let unasked = delivery.transaction.is_some() && Arc::strong_count(&delivery) == 1;
-        if unasked && result.is_ok() {
-            return self.arrived();
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+        if let Err((error, _)) = result
+            && !self.transactional
+        {
+            self.failure.lock().get_or_insert_with(|| failure::external("send", error));
         }
-        let outcome = match result {
+        let Some(delivery) = self.arrived(number) else { return };
+        // Nobody has kept the receipt.
+        if Arc::strong_count(&delivery) == 1 {
+            return;
+        }
+        delivery.arrive(match result {
             Ok(message) => Ok(RecordMetadata {
                 topic_partition: delivery.topic_partition.clone(),
                 offset: offset_of(message.offset()),
             }),
             Err((error, _)) => Err(failure::external("send", error)),
-        };
-        if let Err(error) = &outcome
-            && delivery.transaction.is_none()
-        {
-            self.failure.lock().get_or_insert_with(|| error.clone());
-        }
-        delivery.arrive(outcome);
-        self.arrived();
+        });
     }
 }

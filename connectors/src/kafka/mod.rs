@@ -12,6 +12,7 @@ mod reading;
 mod rebalance;
 mod consumer;
 mod delivery;
+mod known_topics;
 mod producer;
 mod log;
 

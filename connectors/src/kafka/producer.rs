@@ -1,13 +1,11 @@
 //! A producer on a cluster: records, alone or in Kafka's transactions.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_log_store::{
-    Compression, Error, GroupMetadata, OffsetAndMetadata, PartitionId, Producer, ProducerConfig,
-    ProducerRecord, Receipt, Result, TopicName, TopicPartition, TransactionBytes,
-    partition_for_key,
+    Error, GroupMetadata, OffsetAndMetadata, Producer, ProducerConfig, ProducerRecord, Receipt,
+    Result, TopicPartition, TransactionBytes,
 };
 use parking_lot::Mutex;
 use rdkafka::consumer::Consumer as _;
@@ -16,17 +14,13 @@ use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 
 use crate::kafka::cluster::{Cluster, creation_failed, pause};
 use crate::kafka::convert::{commit_list, native_headers, native_partition};
-use crate::kafka::delivery::{Delivery, Fate, Transaction, WriterContext};
+use crate::kafka::delivery::{Delivery, Fate, Transaction, WITHOUT_RECEIPT, WriterContext};
 use crate::kafka::failure::{self, Next};
 use crate::kafka::groups;
+use crate::kafka::known_topics::KnownTopics;
 
-/// Records without a key go to one partition until this many bytes went there, as with Kafka's
-/// `batch.size`.
-const STICKY_BYTES: usize = 16 << 10;
-/// How long a topic's number of partitions is taken to stay what it is.
-const TOPIC_AGE_MAX: Duration = Duration::from_secs(60);
-/// How often a flush has the broker threads send what is there.
-const FLUSH_INTERVAL: Duration = Duration::from_millis(10);
+/// How long a flush waits before it looks again, at first and at most.
+const FLUSH_PAUSES: [Duration; 2] = [Duration::from_micros(100), Duration::from_millis(2)];
 /// What a record takes in a batch beside its key, value and headers, about.
 const RECORD_OVERHEAD_BYTES: usize = 24;
 
@@ -36,7 +30,8 @@ pub(super) struct KafkaProducer {
     client: ThreadedProducer<WriterContext>,
     transactional_id: Option<String>,
     transaction: Option<Open>,
-    topics: HashMap<String, KnownTopic>,
+    without_receipts: bool,
+    topics: KnownTopics,
     /// When the open transaction began.
     begun: Duration,
 }
@@ -47,36 +42,20 @@ struct Open {
     bytes: usize,
 }
 
-struct KnownTopic {
-    name: TopicName,
-    partitions: u32,
-    since: Duration,
-    /// The partition of the run without keys, and the bytes that went there.
-    sticky: (u32, usize),
-}
-
 impl KafkaProducer {
     pub(super) fn new(cluster: Arc<Cluster>, config: &ProducerConfig) -> Result<Self> {
-        let mut settings = cluster.settings.writer();
-        settings.set(
-            "compression.type",
-            match config.compression {
-                Compression::Lz4 => "lz4",
-                _ => "none",
-            },
-        );
-        if let Some(id) = &config.transactional_id {
-            settings.set("transactional.id", id);
-        }
-        let client = settings
-            .create_with_context(WriterContext::default())
+        let client = cluster
+            .settings
+            .writer(config)
+            .create_with_context(WriterContext::new(config.transactional_id.is_some()))
             .map_err(|error| creation_failed("producer", error))?;
         let producer = Self {
             cluster,
             client,
             transactional_id: config.transactional_id.clone(),
             transaction: None,
-            topics: HashMap::new(),
+            without_receipts: config.without_receipts,
+            topics: KnownTopics::default(),
             begun: Duration::ZERO,
         };
         if producer.transactional_id.is_some() {
@@ -162,101 +141,74 @@ impl KafkaProducer {
         })
     }
 
-    /// The partition that a record goes to.
-    fn choose(&mut self, record: &ProducerRecord<'_>) -> Result<TopicPartition> {
+    /// Hands a record to librdkafka, with a receipt if somebody wants one.
+    fn enqueue(&mut self, record: &ProducerRecord<'_>, receipt: bool) -> Result<Option<Receipt>> {
+        if self.transactional_id.is_some() && self.transaction.is_none() {
+            return Err(Error::InvalidState {
+                operation: "send",
+                reason: "a producer with a transactional.id writes in transactions only".to_owned(),
+            });
+        }
         // No clock for each record of a transaction, which is short.
         let now = if self.transaction.is_some() { self.begun } else { self.cluster.now() };
-        let known = self.topics.get(record.topic).filter(|known| {
-            let fits = record.partition.is_none_or(|wanted| wanted.value() < known.partitions);
-            fits && now.saturating_sub(known.since) < TOPIC_AGE_MAX
+        let topic_partition = self.topics.choose(&self.cluster, record, now)?;
+        let delivery = receipt.then(|| {
+            let transaction = self.transaction.as_ref().map(|open| Arc::clone(&open.fate));
+            Arc::new(Delivery::new(topic_partition.clone(), transaction))
         });
-        if known.is_none() {
-            let name = TopicName::new(record.topic)?;
-            let partitions = self.cluster.partitions(&name).inspect_err(|_| {
-                self.topics.remove(record.topic);
-            })?;
-            let sticky = self.topics.get(record.topic).map_or((0, 0), |known| known.sticky);
-            let known = KnownTopic { name, partitions, since: now, sticky };
-            self.topics.insert(record.topic.to_owned(), known);
-        }
-        let known = self.topics.get_mut(record.topic).expect("just inserted");
-        let partition = match (record.partition, record.key) {
-            (Some(partition), _) => partition,
-            (None, Some(key)) => partition_for_key(key, known.partitions),
-            (None, None) => known.next_sticky(record.value.map_or(0, <[u8]>::len)),
-        };
-        let topic_partition = TopicPartition::new(known.name.clone(), partition);
-        match partition.value() < known.partitions {
-            true => Ok(topic_partition),
-            false => Err(Error::UnknownPartition { topic_partition, partitions: known.partitions }),
-        }
-    }
-
-    fn enqueue(&self, record: &ProducerRecord<'_>, delivery: &Arc<Delivery>) -> Result<()> {
-        let topic_partition = &delivery.topic_partition;
-        let mut native: BaseRecord<'_, [u8], [u8], Arc<Delivery>> =
-            BaseRecord::with_opaque_to(record.topic, Arc::clone(delivery))
-                .partition(native_partition(topic_partition.partition));
+        let context = self.client.client().context();
+        let number = delivery.clone().map_or(WITHOUT_RECEIPT, |delivery| context.sent(delivery));
+        let mut native = BaseRecord::with_opaque_to(record.topic, number);
+        native.partition = Some(native_partition(topic_partition.partition));
         native.key = record.key;
         native.payload = record.value;
         native.timestamp = record.timestamp.map(|timestamp| timestamp.as_millis());
         native.headers = native_headers(record.headers);
-        self.context().sent();
-        let enqueued = self.hand_over(native, record, topic_partition);
-        if enqueued.is_err() {
-            self.context().arrived();
+        if let Err(error) = self.hand_over(native) {
+            drop(context.arrived(number));
+            return Err(match failure::code(&error) {
+                Some(Code::MessageSizeTooLarge) => Error::RecordTooLarge {
+                    topic_partition,
+                    bytes: record_bytes(record),
+                    bytes_max: self.message_bytes_max(),
+                    limit_name: "message.max.bytes",
+                },
+                _ => self.translate("send", &error, None),
+            });
         }
-        enqueued
+        if let Some(open) = &mut self.transaction {
+            open.bytes += record_bytes(record);
+        }
+        Ok(delivery.map(|delivery| Receipt::pending(delivery, 0)))
     }
 
-    fn context(&self) -> &WriterContext {
-        self.client.client().context()
-    }
-
-    fn hand_over(
-        &self,
-        mut native: BaseRecord<'_, [u8], [u8], Arc<Delivery>>,
-        record: &ProducerRecord<'_>,
-        topic_partition: &TopicPartition,
-    ) -> Result<()> {
-        let mut deadline = None;
-        let mut may_wait = || {
-            let now = self.cluster.now();
-            let timeout = self.cluster.settings.request_timeout;
-            now < *deadline.get_or_insert_with(|| now.saturating_add(timeout))
-        };
+    /// Waits while librdkafka's queue is full.
+    fn hand_over(&self, mut native: BaseRecord<'_, [u8], [u8], usize>) -> KafkaResult<()> {
+        let mut waiting = None;
         loop {
             let (error, unsent) = match self.client.send(native) {
                 Ok(()) => return Ok(()),
                 Err(refused) => refused,
             };
-            match failure::code(&error) {
-                // It empties as the brokers take what is in it.
-                Some(Code::QueueFull) if may_wait() => pause(),
-                Some(Code::MessageSizeTooLarge) => {
-                    return Err(Error::RecordTooLarge {
-                        topic_partition: topic_partition.clone(),
-                        bytes: record_bytes(record),
-                        bytes_max: self.message_bytes_max(),
-                        limit_name: "message.max.bytes",
-                    });
-                }
-                _ => return Err(self.translate("send", &error, None)),
+            let full = failure::code(&error) == Some(Code::QueueFull);
+            // It empties as the brokers take what is in it.
+            let waiting = waiting.get_or_insert_with(|| Waiting::new(&self.cluster));
+            if !full || waiting.is_over() {
+                return Err(error);
             }
+            let _ = self.client.flush(Duration::ZERO);
+            waiting.pause();
             native = unsent;
         }
     }
 
     /// Waits until the delivery of all records is over, or the request timeout has passed.
     fn wait_until_arrived(&self) {
-        let deadline = self.cluster.now().saturating_add(self.cluster.settings.request_timeout);
-        loop {
-            // It has the broker threads send what they hold back for larger batches.
-            let _ = self.client.flush(Duration::ZERO);
-            let left = deadline.saturating_sub(self.cluster.now());
-            if left.is_zero() || self.context().wait_until_arrived(left.min(FLUSH_INTERVAL)) {
-                return;
-            }
+        let mut waiting = Waiting::new(&self.cluster);
+        // librdkafka's bindings wait for 100 ms at a time. Each call has the broker threads send what they
+        // hold back for larger batches; one that wakes after the call has missed it, and is called again.
+        while self.client.flush(Duration::ZERO).is_err() && !waiting.is_over() {
+            waiting.pause();
         }
     }
 
@@ -274,41 +226,27 @@ impl KafkaProducer {
     }
 }
 
-impl KnownTopic {
-    fn next_sticky(&mut self, bytes: usize) -> PartitionId {
-        let (partition, sent) = &mut self.sticky;
-        if *sent >= STICKY_BYTES {
-            *partition += 1;
-            *sent = 0;
-        }
-        *sent += bytes;
-        PartitionId::new(*partition % self.partitions)
-    }
-}
-
 impl Producer for KafkaProducer {
     fn send(&mut self, record: &ProducerRecord<'_>) -> Result<Receipt> {
-        if self.transactional_id.is_some() && self.transaction.is_none() {
+        if self.without_receipts {
             return Err(Error::InvalidState {
                 operation: "send",
-                reason: "a producer with a transactional.id writes in transactions only".to_owned(),
+                reason: "the producer is one without receipts".to_owned(),
             });
         }
-        let topic_partition = self.choose(record)?;
-        let transaction = self.transaction.as_ref().map(|open| Arc::clone(&open.fate));
-        let delivery = Arc::new(Delivery::new(topic_partition, transaction));
-        self.enqueue(record, &delivery)?;
-        if let Some(open) = &mut self.transaction {
-            open.bytes += record_bytes(record);
-        }
-        Ok(Receipt::pending(delivery, 0))
+        let receipt = self.enqueue(record, true)?;
+        Ok(receipt.expect("one was wanted"))
+    }
+
+    fn send_without_receipt(&mut self, record: &ProducerRecord<'_>) -> Result<()> {
+        self.enqueue(record, false).map(drop)
     }
 
     fn flush(&mut self) -> Result<()> {
         self.wait_until_arrived();
         let flushed = self.client.flush(self.cluster.settings.request_timeout);
         flushed.map_err(|error| self.translate("flush", &error, None))?;
-        self.context().take_failure().map_or(Ok(()), Err)
+        self.client.client().context().take_failure().map_or(Ok(()), Err)
     }
 
     fn begin_transaction(&mut self) -> Result<()> {
@@ -404,6 +342,30 @@ impl std::fmt::Debug for KafkaProducer {
         f.debug_struct("KafkaProducer")
             .field("transactional_id", &self.transactional_id)
             .finish_non_exhaustive()
+    }
+}
+
+/// Waits for what nobody tells of, in steps that grow.
+struct Waiting<'a> {
+    cluster: &'a Cluster,
+    deadline: Duration,
+    pause: Duration,
+}
+
+impl<'a> Waiting<'a> {
+    /// For as long as a request may take.
+    fn new(cluster: &'a Cluster) -> Self {
+        let deadline = cluster.now().saturating_add(cluster.settings.request_timeout);
+        Self { cluster, deadline, pause: FLUSH_PAUSES[0] }
+    }
+
+    fn is_over(&self) -> bool {
+        self.cluster.now() >= self.deadline
+    }
+
+    fn pause(&mut self) {
+        std::thread::park_timeout(self.pause);
+        self.pause = (self.pause * 2).min(FLUSH_PAUSES[1]);
     }
 }
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use headwater_log_store::{Error, Result};
+use headwater_log_store::{Compression, Error, ProducerConfig, Result};
 use rdkafka::config::ClientConfig;
 
 /// Configs that the log sets itself, each with the reason.
-const OWN: [(&str, &str); 12] = [
+const OWN: [(&str, &str); 13] = [
     ("bootstrap.servers", "it is the argument of `KafkaLog::builder`"),
     ("group.id", "a consumer's config says it"),
     ("client.id", "a consumer's config says it"),
@@ -17,10 +17,14 @@ const OWN: [(&str, &str); 12] = [
     ("auto.offset.reset", "a consumer's config says it"),
     ("isolation.level", "readers see what was committed, and nothing else"),
     ("enable.idempotence", "every producer is idempotent"),
+    ("delivery.report.only.error", "a producer's config says whether there are receipts"),
     ("enable.partition.eof", "the ends of partitions are needed"),
     ("partition.assignment.strategy", "groups share partitions by cooperative-sticky"),
     ("group.protocol", "partitions are revoked inside a poll, which the classic protocol does"),
 ];
+
+/// How long librdkafka collects the records of a transaction before it sends them.
+const TRANSACTION_LINGER_MS: &str = "25";
 
 /// How a [`KafkaLog`](crate::KafkaLog) reaches its cluster.
 ///
@@ -150,9 +154,24 @@ impl Settings {
     }
 
     /// A client that writes.
-    pub(super) fn writer(&self) -> ClientConfig {
+    pub(super) fn writer(&self, config: &ProducerConfig) -> ClientConfig {
         let mut client = self.client();
         client.set("enable.idempotence", "true");
+        client.set(
+            "compression.type",
+            match config.compression {
+                Compression::Lz4 => "lz4",
+                _ => "none",
+            },
+        );
+        // Who has no receipts wants to know of failures only: nothing is called for each record.
+        client.set("delivery.report.only.error", config.without_receipts.to_string());
+        if let Some(id) = &config.transactional_id {
+            client.set("transactional.id", id);
+            // Nobody sees a record before the commit, which sends all there is: larger batches,
+            // and so less requests, cost no time.
+            self.default(&mut client, "linger.ms", TRANSACTION_LINGER_MS);
+        }
         // As Kafka Streams has it: a worker that dies holds its readers back no longer.
         self.default(&mut client, "transaction.timeout.ms", "10000");
         client

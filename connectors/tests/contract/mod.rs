@@ -47,6 +47,17 @@ impl Given {
         self.log.producer(&ProducerConfig { transactional_id, ..Default::default() }).unwrap()
     }
 
+    /// A producer that sends without receipts, in transactions if it has an id.
+    pub fn without_receipts(&self, id: Option<&str>) -> Box<dyn Producer> {
+        let transactional_id = id.map(|id| self.name(id));
+        let config = ProducerConfig {
+            transactional_id,
+            without_receipts: true,
+            ..ProducerConfig::default()
+        };
+        self.log.producer(&config).unwrap()
+    }
+
     pub fn member(&self, group: &str) -> Box<dyn Consumer> {
         self.log
             .consumer(&ConsumerConfig {
@@ -188,6 +199,8 @@ macro_rules! whole_contract {
                 a_member_that_was_overtaken_commits_nothing,
                 calls_that_do_not_fit_the_state_are_refused,
                 the_end_of_a_partition_is_reached_after_many_transactions,
+                the_commit_and_the_flush_answer_for_records_without_receipts,
+                a_record_without_a_receipt_that_the_log_refuses_fails_the_commit_or_the_flush,
             }
         }
     };

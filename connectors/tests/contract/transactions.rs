@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use headwater_log_store::{
-    AutoOffsetReset, ConsumerConfig, Error, GroupMetadata, Offset, ProducerRecord,
+    AutoOffsetReset, ConsumerConfig, Error, GroupMetadata, NewTopic, Offset, Producer,
+    ProducerRecord,
 };
 
 use super::{Given, PATIENCE, poll_values, send, tp};
@@ -191,4 +192,57 @@ pub fn the_end_of_a_partition_is_reached_after_many_transactions(given: &Given) 
     assert_eq!(given.values(&topic, 0), expected);
     let end = given.log.watermarks(&tp(&topic, 0)).unwrap().end;
     assert!(given.values_from(&topic, 0, end).is_empty());
+}
+
+fn valued<'a>(topic: &'a str, value: &'a str) -> ProducerRecord<'a> {
+    ProducerRecord { value: Some(value.as_bytes()), ..ProducerRecord::to(topic) }
+}
+
+pub fn the_commit_and_the_flush_answer_for_records_without_receipts(given: &Given) {
+    let topic = given.topic("t", 1);
+    let mut plain = given.without_receipts(None);
+    let refused = plain.send(&valued(&topic, "refused"));
+    assert!(matches!(refused, Err(Error::InvalidState { .. })), "{refused:?}");
+    let mut expected = Vec::new();
+    let mut send = |producer: &mut dyn Producer, name: &str| {
+        for number in 0..300 {
+            let value = format!("{name}-{number}");
+            producer.send_without_receipt(&valued(&topic, &value)).unwrap();
+            expected.push(value);
+        }
+    };
+    send(plain.as_mut(), "flushed");
+    plain.flush().unwrap();
+    let mut transactional = given.without_receipts(Some("p"));
+    for (round, commits) in [("first", true), ("dropped", false), ("second", true)] {
+        transactional.begin_transaction().unwrap();
+        if commits {
+            send(transactional.as_mut(), round);
+            transactional.commit_transaction().unwrap();
+        } else {
+            transactional.send_without_receipt(&valued(&topic, "dropped")).unwrap();
+            transactional.abort_transaction().unwrap();
+        }
+    }
+    assert_eq!(given.values(&topic, 0), expected);
+}
+
+pub fn a_record_without_a_receipt_that_the_log_refuses_fails_the_commit_or_the_flush(
+    given: &Given,
+) {
+    let topic = given.name("t");
+    given.log.create_topic(&NewTopic::new(&topic).config("max.message.bytes", "1000")).unwrap();
+    let large = vec![b'x'; 5_000];
+    let record = ProducerRecord { value: Some(&large), ..ProducerRecord::to(&topic) };
+    let mut plain = given.without_receipts(None);
+    let answered = plain.send_without_receipt(&record).and_then(|()| plain.flush());
+    assert!(answered.is_err(), "a flush has answered for a record that is not there");
+    plain.flush().unwrap();
+    let mut transactional = given.without_receipts(Some("p"));
+    transactional.begin_transaction().unwrap();
+    let answered = transactional
+        .send_without_receipt(&record)
+        .and_then(|()| transactional.commit_transaction());
+    assert!(answered.is_err(), "a transaction was committed without its record");
+    assert_eq!(given.values(&topic, 0), Vec::<String>::new());
 }

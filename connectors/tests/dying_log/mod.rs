@@ -144,6 +144,9 @@ impl Producer for DyingProducer {
     fn send(&mut self, record: &ProducerRecord<'_>) -> Result<Receipt> {
         self.death.pass(|| self.producer.send(record))
     }
+    fn send_without_receipt(&mut self, record: &ProducerRecord<'_>) -> Result<()> {
+        self.death.pass(|| self.producer.send_without_receipt(record))
+    }
     fn flush(&mut self) -> Result<()> {
         self.death.pass(|| self.producer.flush())
     }

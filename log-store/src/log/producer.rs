@@ -14,6 +14,7 @@ pub trait Producer: Send + fmt::Debug {
     /// acknowledged when the receipt resolves; inside of one it is held until the commit.
     ///
     /// # Errors
+    /// `InvalidState` of a producer [without receipts](ProducerConfig::without_receipts),
     /// `UnknownTopic`, `UnknownPartition`, `RecordTooLarge`, `TransactionTooLarge` (nothing was
     /// written), or a failure of the log.
     fn send(&mut self, record: &ProducerRecord<'_>) -> Result<Receipt>;
@@ -170,6 +171,10 @@ pub struct ProducerConfig {
     /// `compression.type`: how batches are compressed, where the topic's config of that name
     /// leaves it to the producer. Default = none.
     pub compression: Compression,
+    /// Whether all records are sent [without a receipt](Producer::send_without_receipt), and
+    /// [`send`](Producer::send) is refused. Nothing is kept for receipts then, and nothing is done
+    /// as acknowledgements come. Default = false.
+    pub without_receipts: bool,
 }
 
 /// How the records of a batch are compressed.

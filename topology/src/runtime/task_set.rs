@@ -82,7 +82,11 @@ impl TaskSet {
             application.process_id.transactional_id(log.as_ref(), &config.application_id, worker)
         });
         let producer = log
-            .producer(&ProducerConfig { transactional_id, ..Default::default() })
+            .producer(&ProducerConfig {
+                transactional_id,
+                without_receipts: true,
+                ..ProducerConfig::default()
+            })
             .map_err(Error::log("the start of a producer"))?;
         let consumer = log
             .consumer(&ConsumerConfig {
