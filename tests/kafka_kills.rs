@@ -7,6 +7,11 @@
 //! topic, in a store with a changelog. So for each key the first output has to be the input, and
 //! the second 1, 2, 3, …: a record that is lost, doubled or counted twice shows.
 //!
+//! All that is sent and read is written down as well, by each process as long as it lives, by the one
+//! that produces, and by one who reads the outputs meanwhile; the checker of `tests/histories` looks
+//! for what exactly-once forbids, in each of the three steps of the application. A history in which
+//! it finds something is kept in a file.
+//!
 //! `HEADWATER_KILLS` says how often (default = 5), `HEADWATER_SEED` repeats the moments of a run, and
 //! `HEADWATER_GUARANTEE=at_least_once` shows that the check finds what it is for.
 #![allow(
@@ -14,36 +19,49 @@
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a test program"
+    unreachable_pub,
+    missing_docs,
+    reason = "a test program and its modules"
 )]
 
+#[path = "kafka_kills/telling.rs"]
+mod telling;
+#[path = "kafka_kills/history.rs"]
+mod history;
+#[path = "kafka_kills/process.rs"]
+mod process;
+
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Command, Stdio};
+use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use headwater::connectors::KafkaLog;
-use headwater::log_store::ConsumerConfig;
+use headwater::log_store::{ConsumerConfig, Header};
 use headwater::prelude::*;
 use headwater::topology::ProcessingGuarantee;
+use headwater_histories::{Action, History, Line, Operation};
+
+use history::{LAST_READER, READER, SENDER};
+use process::{CHILD, Process, RUNNING};
+use telling::{NUMBER, TellingLog, number};
 
 const PARTITIONS: u32 = 4;
 const KEYS: u64 = 20;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Longer than a session and a transaction last.
 const STOPPED: Duration = Duration::from_secs(5);
-/// What a process is started as, in its environment: the name of the application.
-const CHILD: &str = "HEADWATER_KAFKA_CHILD";
 
 /// The numbers of each key, in order.
 type ByKey = BTreeMap<String, Vec<u64>>;
 
 fn main() {
     match std::env::var(CHILD) {
-        Ok(name) => run_application(&name),
+        Ok(started_as) => {
+            let (name, number) = started_as.split_once(' ').unwrap();
+            run_application(name, number.parse().unwrap());
+        }
         Err(_) => {
             the_check_finds_what_it_is_for();
             kill_processes();
@@ -70,7 +88,7 @@ fn log() -> Arc<dyn Log> {
 }
 
 /// A process of the application: it runs until its standard input ends.
-fn run_application(name: &str) {
+fn run_application(name: &str, number: u32) {
     let builder = StreamsBuilder::new();
     let numbers = builder.stream::<String, String>(format!("{name}-in").as_str());
     numbers.to(format!("{name}-each").as_str());
@@ -89,9 +107,10 @@ fn run_application(name: &str) {
         .processing_guarantee(guarantee)
         .statestore_cache_max_bytes(0)
         .commit_interval(Duration::from_millis(100));
-    let streams = Streams::new(&builder.build().unwrap(), config, log());
+    let log = Arc::new(TellingLog::new(log(), number));
+    let streams = Streams::new(&builder.build().unwrap(), config, log);
     streams.start().unwrap();
-    println!("running");
+    println!("{RUNNING}");
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
     streams.close().unwrap();
 }
@@ -108,18 +127,30 @@ fn kill_processes() {
         log.create_topic(&topic).unwrap();
     }
 
-    let stop = Arc::new(AtomicBool::new(false));
+    let begun = Instant::now();
+    let (stop, end) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let producing = {
         let (log, stop, topic) = (Arc::clone(&log), Arc::clone(&stop), format!("{name}-in"));
-        std::thread::spawn(move || produce(log.as_ref(), &topic, &stop))
+        std::thread::spawn(move || produce(log.as_ref(), &topic, &stop, begun))
     };
-    let mut processes = [Process::start(&name), Process::start(&name)];
+    let reading = {
+        let (log, end, name) = (Arc::clone(&log), Arc::clone(&end), name.clone());
+        std::thread::spawn(move || read_along(log.as_ref(), &name, &end, begun))
+    };
+    let mut history = Vec::new();
+    let mut started = 0;
+    let mut start = || {
+        started += 1;
+        Process::start(&name, started, begun)
+    };
+    let mut processes = [start(), start()];
     for kill in 1..=kills {
-        let process = &mut processes[random.usize(0..2)];
+        let nth = random.usize(0..2);
         let after = Duration::from_millis(random.u64(200..4_000));
-        let said = process.kill_after(after);
+        let dies = std::mem::replace(&mut processes[nth], start());
+        let (said, done) = dies.kill_after(after);
+        history.extend(done);
         println!("kill {kill} after {after:?} of a process that {said}");
-        *process = Process::start(&name);
         if kill % 3 == 1 {
             let process = &mut processes[random.usize(0..2)];
             process.wait_until_running();
@@ -129,60 +160,160 @@ fn kill_processes() {
     }
     // The last ones have to go on with what the killed ones have left.
     stop.store(true, Ordering::Relaxed);
-    let sent = producing.join().unwrap();
+    let (sent, sends) = producing.join().unwrap();
+    history.extend(sends);
     let total: usize = sent.values().map(Vec::len).sum();
     println!("{total} records were sent");
-    let deadline = Instant::now() + PATIENCE;
+    let stopped = Instant::now();
     let mut found = (ByKey::new(), ByKey::new());
     while count(&found.0) < total || count(&found.1) < total {
         assert!(
-            Instant::now() < deadline,
+            stopped.elapsed() < PATIENCE,
             "seed {seed}: {} and {} of {total} records have arrived",
             count(&found.0),
             count(&found.1)
         );
         found = outputs(log.as_ref(), &name);
     }
+    let after_ms = u64::try_from(stopped.elapsed().as_millis()).ok();
+    end.store(true, Ordering::Relaxed);
+    history.extend(reading.join().unwrap());
     for process in processes {
-        process.close();
+        history.extend(process.close());
     }
-    let found = outputs(log.as_ref(), &name);
-    if let Err(reason) = check(&sent, &found) {
+    let mut history = with_the_end(log.as_ref(), &name, history, begun);
+    history.lines.push(Line::Settled { after_ms });
+    check_history(&history, &name, seed);
+    if let Err(reason) = check(&sent, &outputs(log.as_ref(), &name)) {
         panic!("seed {seed}: {reason}");
     }
     println!("each of {total} records is in both outputs, once and in order");
 }
 
+/// The partitions of a topic of the application.
+fn partitions(topic: &str) -> Vec<TopicPartition> {
+    let topic = TopicName::new(topic).unwrap();
+    let partition = |number| TopicPartition::new(topic.clone(), PartitionId::new(number));
+    (0..PARTITIONS).map(partition).collect()
+}
+
+/// Adds all that there is in the end, and how far the application has come.
+fn with_the_end(log: &dyn Log, name: &str, operations: Vec<Operation>, begun: Instant) -> History {
+    let mut history = History::default();
+    operations.into_iter().for_each(|operation| history.push(operation));
+    let topics = ["in", "each", "counts"].map(|topic| format!("{name}-{topic}"));
+    let all = topics.iter().flat_map(|topic| partitions(topic));
+    let whole = all.map(|partition| history::read_whole(log, &partition, PATIENCE)).collect();
+    let now = begun.elapsed();
+    history.push(history::operation(LAST_READER, [now, now], whole));
+    let committed = log.group_offsets(name).unwrap();
+    for topic in ["in", "by-key-repartition"] {
+        for partition in partitions(&format!("{name}-{topic}")) {
+            let offset = committed.get(&partition).map_or(0, |noted| noted.offset.value());
+            history.lines.push(Line::Committed { partition: partition.to_string(), offset });
+        }
+    }
+    history
+}
+
+/// Looks for what exactly-once forbids in each step of the application, and that the checker finds
+/// mistakes in this very history.
+fn check_history(history: &History, name: &str, seed: u64) {
+    let is_of = |topic: &str| {
+        let beginning = format!("{name}-{topic}-");
+        move |partition: &str| partition.starts_with(&beginning)
+    };
+    let steps = [("in", "each"), ("in", "by-key-repartition"), ("by-key-repartition", "counts")];
+    for (input, output) in steps {
+        let step = history::step(history, is_of(input), is_of(output));
+        let what = format!("seed {seed}, from {input} to {output}");
+        match history::check(&step, &what) {
+            Ok(report) => println!("from {input} to {output}: {report}"),
+            Err(reason) => {
+                let file =
+                    std::env::temp_dir().join(format!("headwater-kafka-history-{seed}.jsonl"));
+                std::fs::write(&file, step.to_string()).unwrap();
+                panic!("{reason}; the history is in {}", file.display());
+            }
+        }
+        for (mistake, planted) in history::mistakes(&step) {
+            assert!(history::check(&planted, &what).is_err(), "{what}: nobody finds {mistake}");
+        }
+    }
+}
+
 /// Sends numbers with keys, some at a time, until it is told to stop. What is acknowledged counts.
-fn produce(log: &dyn Log, topic: &str, stop: &AtomicBool) -> ByKey {
+fn produce(
+    log: &dyn Log,
+    topic: &str,
+    stop: &AtomicBool,
+    begun: Instant,
+) -> (ByKey, Vec<Operation>) {
     let mut producer = log.producer(&ProducerConfig::default()).unwrap();
-    let mut sent = ByKey::new();
-    let mut number = 0;
+    let (mut sent, mut operations) = (ByKey::new(), Vec::new());
+    let mut number: u64 = 0;
     while !stop.load(Ordering::Relaxed) {
+        let (start, mut receipts) = (begun.elapsed(), Vec::new());
         for _ in 0..20 {
             let (key, value) = (format!("key-{}", number % KEYS), number.to_string());
+            let carried = number.to_be_bytes();
             let record = ProducerRecord {
                 key: Some(key.as_bytes()),
                 value: Some(value.as_bytes()),
+                headers: &[Header { key: NUMBER, value: Some(&carried) }],
                 ..ProducerRecord::to(topic)
             };
-            drop(producer.send(&record).unwrap());
+            receipts.push((number, producer.send(&record).unwrap()));
             sent.entry(key).or_default().push(number);
             number += 1;
         }
-        producer.flush().unwrap();
+        let acknowledged = receipts.into_iter().map(|(value, receipt)| {
+            let at = receipt.wait().unwrap();
+            let (partition, offset) = (at.topic_partition.to_string(), Some(at.offset.value()));
+            Action::Send { partition, value, offset, of: None }
+        });
+        let actions = acknowledged.collect();
+        operations.push(history::operation(SENDER, [start, begun.elapsed()], actions));
         std::thread::park_timeout(Duration::from_millis(50));
     }
-    sent
+    (sent, operations)
+}
+
+/// Reads the outputs while processes die, and looks where they end for one who sees only what was
+/// committed.
+fn read_along(log: &dyn Log, name: &str, end: &AtomicBool, begun: Instant) -> Vec<Operation> {
+    let all: Vec<_> = ["each", "counts"]
+        .iter()
+        .flat_map(|topic| partitions(&format!("{name}-{topic}")))
+        .collect();
+    let mut reader = log.consumer(&ConsumerConfig::default()).unwrap();
+    reader.assign(&all).unwrap();
+    all.iter().for_each(|partition| reader.seek(partition, Offset::ZERO).unwrap());
+    let mut operations = Vec::new();
+    while !end.load(Ordering::Relaxed) {
+        let start = begun.elapsed();
+        let mut actions = Vec::new();
+        for batch in reader.poll(Duration::from_millis(100)).unwrap() {
+            let records = batch.iter().map(|record| {
+                (record.offset.value(), number(record.headers).expect("all have a number"))
+            });
+            actions.push(history::poll(batch.topic_partition(), records.collect()));
+        }
+        let ends = reader.end_offsets(&all).unwrap();
+        for (partition, end) in all.iter().zip(ends) {
+            let (partition, end) = (partition.to_string(), Some(end.value()));
+            actions.push(Action::Poll { partition, records: Vec::new(), end, whole: false });
+        }
+        operations.push(history::operation(READER, [start, begun.elapsed()], actions));
+    }
+    operations
 }
 
 /// What readers of committed records find in the two outputs.
 fn outputs(log: &dyn Log, name: &str) -> (ByKey, ByKey) {
     let read = |topic: &str| {
         let mut found = ByKey::new();
-        for partition in 0..PARTITIONS {
-            let topic = TopicName::new(&format!("{name}-{topic}")).unwrap();
-            let partition = TopicPartition::new(topic, PartitionId::new(partition));
+        for partition in partitions(&format!("{name}-{topic}")) {
             let end = log.watermarks(&partition).unwrap().end;
             let mut reader = log.consumer(&ConsumerConfig::default()).unwrap();
             reader.assign(std::slice::from_ref(&partition)).unwrap();
@@ -253,78 +384,6 @@ fn the_check_finds_what_it_is_for() {
     ] {
         let found = (each(numbers), counted(counts));
         assert!(check(&sent, &found).is_err(), "{numbers:?} {counts:?}");
-    }
-}
-
-/// A process of the application.
-struct Process {
-    child: Child,
-    lines: std::sync::mpsc::Receiver<String>,
-    /// Whether it has said so.
-    is_running: bool,
-}
-
-impl Process {
-    fn start(name: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .env(CHILD, name)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let (said, lines) = channel();
-        std::thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                // Nobody listens any more once it was killed.
-                let _ = said.send(line);
-            }
-        });
-        Self { child, lines, is_running: false }
-    }
-
-    /// Kills it after that time, and tells how far it had come.
-    fn kill_after(&mut self, after: Duration) -> &'static str {
-        let started = Instant::now();
-        let mut said = if self.is_running { "was running" } else { "was starting" };
-        loop {
-            match self.lines.recv_timeout(after.saturating_sub(started.elapsed())) {
-                Ok(_) => said = "was running",
-                Err(RecvTimeoutError::Timeout) => break,
-                Err(RecvTimeoutError::Disconnected) => panic!("a process has ended by itself"),
-            }
-        }
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        said
-    }
-
-    /// Waits until it has its tasks.
-    fn wait_until_running(&mut self) {
-        while !self.is_running {
-            let said = self.lines.recv_timeout(PATIENCE);
-            assert!(said.is_ok(), "a process does not start: {said:?}");
-            self.is_running = true;
-        }
-    }
-
-    /// Stops it where it is, and lets it go on after that time.
-    fn stop_for(&self, time: Duration) {
-        self.signal("STOP");
-        let (_never, nothing) = channel::<()>();
-        assert_eq!(nothing.recv_timeout(time), Err(RecvTimeoutError::Timeout));
-        self.signal("CONT");
-    }
-
-    fn signal(&self, signal: &str) {
-        let command = format!("kill -{signal} {}", self.child.id());
-        assert!(Command::new("sh").arg("-c").arg(command).status().unwrap().success());
-    }
-
-    /// Lets it end by itself.
-    fn close(mut self) {
-        drop(self.child.stdin.take());
-        assert!(self.child.wait().unwrap().success());
     }
 }
 
