@@ -1,5 +1,5 @@
 //! Records that Kafka's own producer has compressed are read, whatever the codec.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, unreachable_pub, reason = "tests")]
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

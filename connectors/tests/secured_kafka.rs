@@ -1,5 +1,5 @@
 //! A cluster behind TLS: the broker is known by its certificate, and the client logs in by SCRAM.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, unreachable_pub, reason = "tests")]
 
 use std::process::Command;
 use std::time::Duration;

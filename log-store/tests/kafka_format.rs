@@ -143,7 +143,8 @@ fn segment(lines: &[String], topic: &NewTopic, compression: Compression) -> Byte
     let dir = tempfile::tempdir().unwrap();
     let store = LogStore::create(dir.path()).unwrap();
     store.create_topic(topic).unwrap();
-    let config = ProducerConfig { transactional_id: Some("p".to_owned()), compression };
+    let transactional_id = Some("p".to_owned());
+    let config = ProducerConfig { transactional_id, compression, ..ProducerConfig::default() };
     let mut producer = store.producer(&config).unwrap();
     producer.begin_transaction().unwrap();
     for (line, millis) in lines.iter().zip(1_700_000_000_000..) {

@@ -148,6 +148,9 @@ impl Settings {
         // partition, which small records make hundreds of MiB.
         self.default(&mut client, "queued.min.messages", "10000");
         self.default(&mut client, "queued.max.messages.kbytes", "16384");
+        // A partition of which as much is fetched is looked at again after this: librdkafka's own
+        // second leaves a fast reader without records for most of it.
+        self.default(&mut client, "fetch.queue.backoff.ms", "5");
         // Topics that come and partitions that are added are seen within this.
         self.default(&mut client, "topic.metadata.refresh.interval.ms", "5000");
         client
