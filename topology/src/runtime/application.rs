@@ -60,7 +60,7 @@ impl Application {
         if !log.is_embedded() {
             create_tasks_topic(log.as_ref(), &config, tasks.len())?;
         }
-        let on_disk = OnDisk::open(graph, &config)?;
+        let on_disk = OnDisk::open(graph, &config, log.as_ref())?;
         Ok(Self {
             log: Arc::clone(log),
             graph: Arc::clone(graph),

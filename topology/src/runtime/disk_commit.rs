@@ -1,7 +1,7 @@
 //! What a commit does to the stores on disk: they follow the log, one step behind it.
 
 use crate::error::Result;
-use crate::runtime::on_disk::{changelog_of, end_of_changelog};
+use crate::runtime::on_disk::changelog_of;
 use crate::runtime::task_set::TaskSet;
 
 impl TaskSet {
@@ -33,7 +33,7 @@ impl TaskSet {
                     continue;
                 };
                 let changelog = changelog_of(changelog, task.id)?;
-                let covered = end_of_changelog(self.log.as_ref(), &changelog)?;
+                let covered = on_disk.end_of_changelog(self.log.as_ref(), &changelog)?;
                 managed
                     .write_to_disk(covered)
                     .map_err(|reason| on_disk.failed(&store.name, &reason))?;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use headwater_log_store::{
@@ -15,6 +16,9 @@ use crate::graph::node::{FORMATS, NodeKind, StoreDefinition, StoreKind};
 use crate::graph::plan::Graph;
 use crate::runtime::reader::reader;
 use crate::runtime::resolve::internal_name;
+
+/// The key of the note of [`state_id`].
+const STATE_ID: &str = "state";
 
 /// How long one poll waits where the end is known to lie ahead.
 const POLL: Duration = Duration::from_millis(100);
@@ -89,11 +93,35 @@ pub(crate) fn notes_topic(application_id: &str) -> String {
 
 /// What an application has noted; nothing if it has never run.
 pub(crate) fn noted(log: &dyn Log, application_id: &str) -> Result<Formats> {
+    let notes = read(log, application_id)?.into_iter();
+    // What a newer version notes besides says nothing to this one.
+    Ok(notes.filter_map(|(key, format)| Some((Part::parse(&key)?, format))).collect())
+}
+
+/// A number that the state of an application has on this log until a reset has taken it away: who
+/// finds rows of a state with another number has those of before.
+pub(crate) fn state_id(log: &dyn Log, application_id: &str) -> Result<u32> {
+    let noted = || {
+        let notes = read(log, application_id)?;
+        Ok::<_, Error>(notes.get(STATE_ID).and_then(|id| id.parse::<u32>().ok()))
+    };
+    if let Some(id) = noted()? {
+        return Ok(id);
+    }
+    // The keys of the hasher are random. Of two processes that note one the last counts; rows with
+    // the other are made anew once.
+    let id = RandomState::new().build_hasher().finish() >> 32;
+    write(log, application_id, &[(STATE_ID.to_owned(), Some(&id.to_string()))])?;
+    Ok(noted()?.unwrap_or_default())
+}
+
+/// All notes, by their keys.
+fn read(log: &dyn Log, application_id: &str) -> Result<BTreeMap<String, String>> {
     let topic = notes_topic(application_id);
     let failed = || format!("a read of {topic}");
     match log.describe_topic(&topic) {
         Ok(_) => {}
-        Err(LogError::UnknownTopic { .. }) => return Ok(Formats::new()),
+        Err(LogError::UnknownTopic { .. }) => return Ok(BTreeMap::new()),
         Err(source) => return Err(Error::log(failed())(source)),
     }
     let name = TopicName::new(&topic).map_err(Error::log(failed()))?;
@@ -105,20 +133,19 @@ pub(crate) fn noted(log: &dyn Log, application_id: &str) -> Result<Formats> {
         .and_then(|()| consumer.seek(&partition, watermarks.start))
         .map_err(Error::log(failed()))?;
     let text = |bytes: Option<&[u8]>| String::from_utf8(bytes?.to_vec()).ok();
-    let mut noted = Formats::new();
+    let mut notes = BTreeMap::new();
     while consumer.position(&partition).map_err(Error::log(failed()))? < watermarks.end {
         for batch in consumer.poll(POLL).map_err(Error::log(failed()))? {
             for view in batch.iter() {
-                // What a newer version notes besides says nothing to this one.
-                let Some(part) = text(view.key).and_then(|key| Part::parse(&key)) else { continue };
+                let Some(key) = text(view.key) else { continue };
                 match text(view.value) {
-                    Some(format) => noted.insert(part, format),
-                    None => noted.remove(&part),
+                    Some(note) => notes.insert(key, note),
+                    None => notes.remove(&key),
                 };
             }
         }
     }
-    Ok(noted)
+    Ok(notes)
 }
 
 /// Notes the formats of a topology that is about to run. Those of parts that it does not have any
@@ -126,17 +153,22 @@ pub(crate) fn noted(log: &dyn Log, application_id: &str) -> Result<Formats> {
 pub(crate) fn note(log: &dyn Log, application_id: &str, formats: &Formats) -> Result<()> {
     let known = noted(log, application_id)?;
     let changed = formats.iter().filter(|(part, format)| known.get(part) != Some(format));
-    let mut lines: Vec<(&Part, Option<&str>)> =
-        changed.map(|(part, format)| (part, Some(format.as_str()))).collect();
+    let mut lines: Vec<(String, Option<&str>)> =
+        changed.map(|(part, format)| (part.to_string(), Some(format.as_str()))).collect();
     for part in known.keys().filter(|part| !formats.contains_key(part)) {
         if let Err(LogError::UnknownTopic { .. }) = log.describe_topic(&part.topic(application_id))
         {
-            lines.push((part, None));
+            lines.push((part.to_string(), None));
         }
     }
     if lines.is_empty() {
         return Ok(());
     }
+    write(log, application_id, &lines)
+}
+
+/// Writes notes under their keys, and makes the topic if there is none.
+fn write(log: &dyn Log, application_id: &str, lines: &[(String, Option<&str>)]) -> Result<()> {
     let topic = notes_topic(application_id);
     let failed = || format!("a write to {topic}");
     let created = log.create_topic(&NewTopic::new(&*topic).config("cleanup.policy", "compact"));
@@ -145,10 +177,9 @@ pub(crate) fn note(log: &dyn Log, application_id: &str, formats: &Formats) -> Re
         Err(source) => return Err(Error::log(format!("the creation of topic {topic}"))(source)),
     }
     let mut producer = log.producer(&ProducerConfig::default()).map_err(Error::log(failed()))?;
-    for (part, format) in lines {
-        let (key, value) = (part.to_string(), format.map(str::as_bytes));
-        let record =
-            ProducerRecord { key: Some(key.as_bytes()), value, ..ProducerRecord::to(&topic) };
+    for (key, value) in lines {
+        let (key, value) = (Some(key.as_bytes()), value.map(str::as_bytes));
+        let record = ProducerRecord { key, value, ..ProducerRecord::to(&topic) };
         let _ = producer.send(&record).map_err(Error::log(failed()))?;
     }
     producer.flush().map_err(Error::log(failed()))

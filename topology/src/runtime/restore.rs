@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use headwater_log_store::{Log, Offset, RecordBatch, RecordView, TopicPartition};
+use headwater_log_store::{LeaderEpoch, Log, Offset, RecordBatch, RecordView, TopicPartition};
 
 use crate::backing::Covered;
 use crate::error::{Error, RecordPosition, Result};
-use crate::runtime::on_disk::{OnDisk, changelog_of, end_of_changelog, is_covered_by};
+use crate::runtime::on_disk::{OnDisk, changelog_of, end_of_changelog};
 use crate::runtime::reader::reader;
 use crate::runtime::restoring::{RestoreReport, Restores};
 use crate::runtime::task::{Task, TaskStore};
@@ -149,12 +149,17 @@ impl Restore<'_> {
     pub(crate) fn begin(&self) -> Result<(Offset, Covered)> {
         let changelog = &self.changelog;
         let watermarks = self.log.watermarks(changelog).map_err(Error::log(self.failed()))?;
-        let target = end_of_changelog(self.log, changelog)?;
+        let target = match self.on_disk {
+            Some(on_disk) => on_disk.end_of_changelog(self.log, changelog)?,
+            None => end_of_changelog(self.log, changelog, LeaderEpoch::new(0))?,
+        };
         if let Some(copied) = self.copied {
             return Ok((copied, target));
         }
-        let start = match self.covered()? {
-            Some(covered) if is_covered_by(self.log, changelog, watermarks, covered)? => {
+        let start = match (self.covered()?, self.on_disk) {
+            (Some(covered), Some(on_disk))
+                if on_disk.is_covered_by(self.log, changelog, watermarks, covered)? =>
+            {
                 covered.offset
             }
             _ => {
