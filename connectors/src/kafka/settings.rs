@@ -23,6 +23,12 @@ const OWN: [(&str, &str); 13] = [
     ("group.protocol", "partitions are revoked inside a poll, which the classic protocol does"),
 ];
 
+/// Other names of configs that have a default here.
+const ALIASES: [(&str, &str); 2] = [
+    ("fetch.message.max.bytes", "max.partition.fetch.bytes"),
+    ("linger.ms", "queue.buffering.max.ms"),
+];
+
 /// How long librdkafka collects the records of a transaction before it sends them.
 const TRANSACTION_LINGER_MS: &str = "25";
 
@@ -144,9 +150,11 @@ impl Settings {
             .set("allow.auto.create.topics", "false");
         // An end is confirmed by another fetch, and one that waits is in its way.
         self.default(&mut client, "fetch.wait.max.ms", "50");
-        // What is fetched ahead of the polls: librdkafka's own defaults are ten times that of each
-        // partition, which small records make hundreds of MiB.
-        self.default(&mut client, "queued.min.messages", "10000");
+        // What is fetched ahead of the polls: each message takes hundreds of bytes beside its own, so
+        // librdkafka's own defaults make hundreds of MiB of small records, and what has left the
+        // processor's caches by the time it is read costs more.
+        self.default(&mut client, "fetch.message.max.bytes", "262144");
+        self.default(&mut client, "queued.min.messages", "4000");
         self.default(&mut client, "queued.max.messages.kbytes", "16384");
         // A partition of which as much is fetched is looked at again after this: librdkafka's own
         // second leaves a fast reader without records for most of it.
@@ -181,7 +189,9 @@ impl Settings {
     }
 
     fn default(&self, client: &mut ClientConfig, key: &str, value: &str) {
-        if !self.configs.contains_key(key) {
+        let alias = ALIASES.iter().find(|(name, _)| *name == key).map(|(_, alias)| *alias);
+        let is_set = |name: &str| self.configs.contains_key(name);
+        if !is_set(key) && !alias.is_some_and(is_set) {
             client.set(key, value);
         }
     }
@@ -190,4 +200,36 @@ impl Settings {
 /// The error for a config that is refused.
 pub(super) fn refused(key: &str, value: &str, reason: impl Into<String>) -> Error {
     Error::InvalidConfig { key: key.to_owned(), value: value.to_owned(), reason: reason.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use headwater_log_store::ProducerConfig;
+
+    use super::KafkaLogBuilder;
+
+    fn builder() -> KafkaLogBuilder {
+        KafkaLogBuilder::new("127.0.0.1:1".to_owned())
+    }
+
+    #[test]
+    fn a_default_gives_way_to_what_was_set_by_either_name() {
+        let in_transactions =
+            ProducerConfig { transactional_id: Some("p".to_owned()), ..ProducerConfig::default() };
+        let ours = builder().check().unwrap();
+        assert_eq!(ours.writer(&in_transactions).get("linger.ms"), Some("25"));
+        assert_eq!(ours.writer(&ProducerConfig::default()).get("linger.ms"), None);
+        assert_eq!(ours.reader("g").get("fetch.message.max.bytes"), Some("262144"));
+        let set = builder().set("linger.ms", "7").set("max.partition.fetch.bytes", "1000");
+        let theirs = set.check().unwrap();
+        assert_eq!(theirs.writer(&in_transactions).get("linger.ms"), Some("7"));
+        assert_eq!(theirs.reader("g").get("fetch.message.max.bytes"), None);
+        assert_eq!(theirs.reader("g").get("max.partition.fetch.bytes"), Some("1000"));
+    }
+
+    #[test]
+    fn what_is_the_logs_own_is_refused_with_its_reason() {
+        let refused = builder().set("group.id", "mine").check().unwrap_err().to_string();
+        assert!(refused.contains("group.id") && refused.contains("consumer's config"), "{refused}");
+    }
 }

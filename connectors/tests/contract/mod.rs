@@ -177,6 +177,7 @@ macro_rules! whole_contract {
                 a_consumer_without_a_place_to_begin_at_is_an_error,
                 seek_pause_and_resume_say_what_the_next_poll_returns,
                 a_poll_returns_no_more_than_it_may_and_all_comes_in_order,
+                a_record_of_most_of_a_mebibyte_is_read_with_those_around_it,
                 a_blocked_poll_ends_when_somebody_wakes_it,
                 lag_and_position_reach_the_end,
                 what_is_not_assigned_has_no_position,

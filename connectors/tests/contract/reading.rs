@@ -201,3 +201,11 @@ pub fn what_is_out_of_range_is_reset_or_an_error_and_the_others_can_be_read(give
     none.seek(&a, Offset::new(2)).unwrap();
     assert_eq!(poll_values(none.as_mut(), 1)[&0], ["c"]);
 }
+
+pub fn a_record_of_most_of_a_mebibyte_is_read_with_those_around_it(given: &Given) {
+    let topic = given.topic("t", 1);
+    let large = "x".repeat(900_000);
+    let sent = ["before", &large, "after"];
+    given.send_all(&topic, 0, &sent);
+    assert_eq!(given.values(&topic, 0), sent);
+}
