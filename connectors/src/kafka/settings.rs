@@ -68,7 +68,7 @@ impl KafkaLogBuilder {
 
     /// Sets a config of librdkafka for all clients of the log, by its name there:
     /// `security.protocol`, `sasl.mechanisms`, `session.timeout.ms`, `transaction.timeout.ms`,
-    /// `linger.ms`, …
+    /// `linger.ms`, … TLS and most logins need the features `ssl` and `sasl` of this package.
     #[must_use]
     pub fn set(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         self.configs.insert(key.into(), value.into());
