@@ -67,6 +67,11 @@ pub trait Backing {
     /// How many bytes its files have.
     fn disk_bytes(&self) -> u64;
 
+    /// How long a key in a changelog may be whose row it takes.
+    fn key_bytes_max(&self) -> usize {
+        usize::MAX
+    }
+
     /// A standby copy is to become the task that runs: whether its rows are its own still. From here
     /// on they are the task's.
     fn claim(&self) -> bool {

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use headwater_log_store::{Durability, Log, LogStore, NewTopic, ProducerConfig, ProducerRecord};
 use headwater_topology::{
-    BuildError, Error, Materialized, Reset, StoreType, Streams, StreamsBuilder, StreamsConfig,
-    Topology, TopologyTestDriver,
+    BuildError, Error, ErrorResponse, Materialized, Reset, StoreType, Streams, StreamsBuilder,
+    StreamsConfig, Topology, TopologyTestDriver,
 };
 use tempfile::TempDir;
 
@@ -171,6 +171,30 @@ fn a_reset_makes_the_rows_anew() {
     plan.execute(&log).unwrap();
     let streams = start(&log, dir.path());
     assert_eq!(rows(&streams), expected((0..20).map(|key| (key, 1))), "nothing is counted twice");
+}
+
+/// The row was in the changelog before the disk refused it, and no start could ever restore it.
+#[test]
+fn a_key_that_is_too_long_for_the_disk_is_the_production_handlers_and_not_in_the_changelog() {
+    let (log, dir) = (log(), TempDir::new().unwrap());
+    send(log.as_ref(), 0..10);
+    let mut producer = log.producer(&ProducerConfig::default()).unwrap();
+    let (key, value) = (vec![b'x'; 70_000], 1_i64.to_be_bytes());
+    let record = ProducerRecord { key: Some(&key), ..ProducerRecord::to("in") };
+    let _ = producer.send(&ProducerRecord { value: Some(&value), ..record }).unwrap();
+    producer.flush().unwrap();
+    send(log.as_ref(), 10..20);
+    let config = StreamsConfig::new("app").state_dir(dir.path());
+    let streams = Streams::new(&counting(), config.clone(), Arc::clone(&log));
+    streams.start().unwrap();
+    let error = streams.wait_until_caught_up().unwrap_err().to_string();
+    assert!(error.contains("counts") && error.contains("it has 70000 bytes"), "{error}");
+    drop(streams);
+    let config = config.production_exception_handler(ErrorResponse::Skip);
+    let streams = Streams::new(&counting(), config, Arc::clone(&log));
+    streams.start().unwrap();
+    streams.wait_until_caught_up().unwrap();
+    assert_eq!(rows(&streams), expected((0..20).map(|key| (key, 1))));
 }
 
 #[test]

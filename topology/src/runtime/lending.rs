@@ -115,6 +115,10 @@ impl Backing for Lent {
         self.rows.disk_bytes()
     }
 
+    fn key_bytes_max(&self) -> usize {
+        self.rows.key_bytes_max()
+    }
+
     fn claim(&self) -> bool {
         let mut held = self.holder.lock();
         let is_held = held.number == self.number;

@@ -26,6 +26,14 @@ pub(crate) struct TaskStore {
     pub(crate) changelog: Option<Arc<str>>,
 }
 
+impl TaskStore {
+    fn too_long_for_disk(&self, bytes: usize, bytes_max: usize) -> Box<Failure> {
+        let reason = format!("it has {bytes} bytes, and a store on disk takes {bytes_max} at most");
+        let error = Error::Serde { what: format!("a key of store {}", self.name), reason };
+        Box::new(Failure::RowRefused { store: self.name.clone(), error })
+    }
+}
+
 /// See the module.
 pub(crate) struct Task {
     pub(crate) id: TaskId,
@@ -234,8 +242,15 @@ impl Task {
         for store in &self.stores {
             let Some(changelog) = &store.changelog else { continue };
             let mut failure = None;
+            // What the disk does not take must not be in the log: no start could restore it.
+            let disk = store.store.borrow_mut().backed().map(|rows| rows.key_bytes_max());
+            let key_bytes_max = disk.unwrap_or(usize::MAX);
             let logged = store.store.borrow().log_changes(&mut |change| {
                 if failure.is_some() {
+                    return Ok(());
+                }
+                if change.key.len() > key_bytes_max {
+                    failure = Some(store.too_long_for_disk(change.key.len(), key_bytes_max));
                     return Ok(());
                 }
                 let headers: Vec<Header<'_>> =

@@ -130,6 +130,11 @@ impl BackedRows {
         self.backing.disk_bytes()
     }
 
+    /// See [`Backing::key_bytes_max`].
+    pub(crate) fn key_bytes_max(&self) -> usize {
+        self.backing.key_bytes_max()
+    }
+
     /// See [`Backing::claim`].
     pub(crate) fn claim(&self) -> bool {
         self.backing.claim()

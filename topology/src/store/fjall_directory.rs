@@ -24,6 +24,9 @@ const AFTER_ROWS: [u8; 1] = [2];
 /// The longest key of the engine.
 const KEY_BYTES_MAX: usize = 65_535;
 
+/// More than any store adds to the key of its changelog.
+const KEY_BYTES_BESIDE: usize = 64;
+
 /// What a start after a crash reads of the journals at most, but for the newest of 64 MB. The
 /// engine would let them grow to 512 MiB, which takes seconds to read.
 const JOURNAL_BYTES_MAX: u64 = 64 << 20;
@@ -133,6 +136,10 @@ impl Backing for FjallStore {
 
     fn disk_bytes(&self) -> u64 {
         self.rows.disk_space()
+    }
+
+    fn key_bytes_max(&self) -> usize {
+        KEY_BYTES_MAX - KEY_BYTES_BESIDE
     }
 }
 
