@@ -382,3 +382,35 @@ fn a_global_table_is_whole_in_each_thread_and_read_once_by_a_query() {
     assert_eq!(streams.store::<String, String>(names.store_name()).all().unwrap(), rows);
     streams.close().unwrap();
 }
+
+/// It went on saying that it ran until the thread had ended, and whoever asked it something asked
+/// again and again in the meantime, as fast as the processor could.
+#[test]
+fn an_application_whose_thread_is_to_end_is_rebalancing_until_it_has() {
+    let log = log();
+    let gate = Arc::new(Mutex::new(()));
+    let (entered, has_entered) = channel();
+    let builder = StreamsBuilder::new();
+    let way = Arc::clone(&gate);
+    let hold = move |_: &String, _: &i64| {
+        if std::thread::current().name() == Some("app-StreamThread-2") {
+            let _ = entered.send(());
+            drop(way.lock());
+        }
+    };
+    builder.stream::<String, i64>("in").peek(hold).to("out");
+    let topology = builder.build().unwrap();
+    let config = StreamsConfig::new("app").num_stream_threads(2);
+    let streams = Streams::new(&topology, config, Arc::clone(&log));
+    streams.start().unwrap();
+    let held = gate.lock().unwrap();
+    send(log.as_ref(), 0..100);
+    has_entered.recv_timeout(Duration::from_secs(30)).unwrap();
+    assert_eq!(streams.remove_stream_thread().as_deref(), Some("app-StreamThread-2"));
+    assert_eq!(streams.state(), StreamsState::Rebalancing);
+    drop(held);
+    streams.wait_until_caught_up().unwrap();
+    assert_eq!(streams.state(), StreamsState::Running);
+    assert_eq!(streams.metadata_for_local_threads().len(), 1);
+    streams.close().unwrap();
+}

@@ -72,6 +72,8 @@ impl Streams {
         crew.lines().into_iter().filter(|(worker, _)| *worker == id).for_each(|(_, line)| {
             line.tell(Command::Close);
         });
+        // Questions wait from now on until its tasks are elsewhere.
+        crew.rouse();
         Some(crew.thread_name(id))
     }
 
