@@ -2,15 +2,14 @@
 
 use std::cell::RefCell;
 use std::ops::Bound;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use headwater_topology::engines::{Backing, Change, Covered, StateDirectory, Visitor};
 use headwater_topology::{BoxError, TaskId};
 use redb::{
-    Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata,
-    TableDefinition,
+    Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTableMetadata, TableDefinition,
 };
 
 use crate::engine::{note, read_note};
@@ -28,14 +27,15 @@ type Rows = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 pub struct RedbDirectory {
     database: Arc<Database>,
+    file: PathBuf,
     commits: Arc<AtomicU32>,
 }
 
 impl RedbDirectory {
     pub fn open(path: &Path) -> Result<Self, BoxError> {
         let file = path.join("stores.redb");
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create(file)?;
-        Ok(Self { database: Arc::new(database), commits: Arc::default() })
+        let database = Database::builder().set_cache_size(CACHE_BYTES).create(&file)?;
+        Ok(Self { database: Arc::new(database), file, commits: Arc::default() })
     }
 }
 
@@ -43,6 +43,7 @@ impl StateDirectory for RedbDirectory {
     fn store(&self, task: TaskId, store: &str) -> Result<Box<dyn Backing>, BoxError> {
         let store = RedbStore {
             database: Arc::clone(&self.database),
+            file: self.file.clone(),
             commits: Arc::clone(&self.commits),
             name: format!("{task}.{store}"),
             rows: RefCell::new(None),
@@ -54,6 +55,8 @@ impl StateDirectory for RedbDirectory {
 
 struct RedbStore {
     database: Arc<Database>,
+    /// Of all stores.
+    file: PathBuf,
     commits: Arc<AtomicU32>,
     name: String,
     /// The rows as of the last write.
@@ -142,5 +145,9 @@ impl Backing for RedbStore {
     fn len(&self) -> usize {
         let rows = self.with_rows(|rows| Ok(rows.len()?)).unwrap_or_default();
         usize::try_from(rows).unwrap_or(usize::MAX)
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        std::fs::metadata(&self.file).map_or(0, |file| file.len())
     }
 }

@@ -117,6 +117,11 @@ impl Backing for RocksDbStore {
         let keys = self.0.property_int_value("rocksdb.estimate-num-keys").ok().flatten();
         usize::try_from(keys.unwrap_or_default()).unwrap_or(usize::MAX)
     }
+
+    fn disk_bytes(&self) -> u64 {
+        let files = self.0.property_int_value("rocksdb.total-sst-files-size").ok().flatten();
+        files.unwrap_or_default()
+    }
 }
 
 fn row_key(key: &[u8]) -> Vec<u8> {
