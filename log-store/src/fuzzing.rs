@@ -112,12 +112,11 @@ fn journal_entry(data: &[u8]) {
         let _ = header.payload(STORE_ID, data);
     }
     if let Some(found) = batches(data) {
-        let mut writer = EntryWriter::default();
-        writer.begin();
+        let mut writer = EntryWriter::new();
         found.iter().for_each(|batch| writer.add(batch));
-        let bytes = writer.finish(STORE_ID, 9, 8);
-        let header = EntryHeader::parse(bytes).expect("it was just written");
-        assert_eq!(header.payload(STORE_ID, bytes), Some(data));
+        let bytes = writer.finish(STORE_ID, 9, 8).concat();
+        let header = EntryHeader::parse(&bytes).expect("it was just written");
+        assert_eq!(header.payload(STORE_ID, &bytes), Some(data));
     }
 }
 

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::log::{EpochEndOffset, Watermarks};
 use crate::published::{Published, PublishedEnd, PublishedSlot};
 use crate::record::RecordBatch;
-use crate::segment::{Publication, ReadLimits, Segment, SegmentEnd, SegmentId};
+use crate::segment::{Publication, ReadLimits, Segment, SegmentEnd, SegmentId, SpareSpans};
 use crate::types::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicPartition};
 
 /// A partition that is open.
@@ -350,6 +350,7 @@ impl Partition {
         cursor: &mut Option<Cursor>,
         from: Offset,
         limits: ReadLimits,
+        spare: &mut SpareSpans,
     ) -> Result<(Option<RecordBatch>, Offset)> {
         let Watermarks { start, end } = self.watermarks();
         if from < start || from > end {
@@ -362,8 +363,8 @@ impl Partition {
                 Some(cursor) if cursor.is_at(self, from) => cursor,
                 _ => self.seek(from)?,
             };
-            let tp = &self.topic_partition;
-            let read = at.segment.read(at.position, from, limits, &self.place, tp)?;
+            let whose = (&self.place, &self.topic_partition);
+            let read = at.segment.read(at.position, from, limits, whose, spare)?;
             at.position = read.1;
             if let Some(next) = read.0.as_ref().and_then(RecordBatch::next_offset) {
                 at.offset = next;

@@ -253,8 +253,9 @@ impl Producer for LogProducer {
             return Err(refused("a transaction is open already"));
         }
         self.check_fence()?;
-        let bytes_max = self.engine.writer(operation)?.transaction_bytes_max();
-        self.transaction = Some(Transaction::new(bytes_max, self.compression));
+        let writer = self.engine.writer(operation)?;
+        let (bytes_max, spare) = (writer.transaction_bytes_max(), Arc::clone(&writer.spare));
+        self.transaction = Some(Transaction::new(bytes_max, self.compression, spare));
         Ok(())
     }
 

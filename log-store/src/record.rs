@@ -273,6 +273,11 @@ impl RecordBatch {
         self.records.last().map(|spans| spans.offset.next())
     }
 
+    /// Where the records lie in the bytes.
+    pub(crate) fn spans(&self) -> &Arc<Vec<RecordSpans>> {
+        &self.records
+    }
+
     #[inline]
     fn view(&self, spans: &RecordSpans) -> RecordView<'_> {
         RecordView {

@@ -14,7 +14,7 @@ use crate::log::{
 };
 use crate::producer::LogProducer;
 use crate::record::{Record, RecordBatch};
-use crate::segment::ReadLimits;
+use crate::segment::{ReadLimits, SpareSpans};
 use crate::types::{LeaderEpoch, Offset, Timestamp, TopicPartition};
 
 /// A log in a folder of this machine, or in memory.
@@ -115,7 +115,8 @@ impl LogStore {
         let mut batches = Vec::new();
         while left > 0 {
             let limits = ReadLimits { bytes_max: left, records_max: usize::MAX };
-            let (batch, next) = match partition.fetch(&mut cursor, from, limits) {
+            let fetched = partition.fetch(&mut cursor, from, limits, &mut SpareSpans::none());
+            let (batch, next) = match fetched {
                 Ok((Some(batch), next)) => (batch, next),
                 Ok((None, _)) => break,
                 // First what was read; the error comes back when this offset is asked for.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::batch::BatchBuilder;
+use crate::batch::{BatchBuilder, SpareBuffers};
 use crate::engine::{Engine, TransactionBatches};
 use crate::error::{Error, Result};
 use crate::group::OffsetCommit;
@@ -33,6 +33,7 @@ pub(crate) struct Transaction {
     bytes_max: usize,
     /// What the producer asks for.
     compression: Compression,
+    spare: Arc<SpareBuffers>,
     outcome: Arc<Outcome>,
 }
 
@@ -45,8 +46,12 @@ struct Part {
 }
 
 impl Transaction {
-    /// An empty one that may hold `bytes_max`.
-    pub(crate) fn new(bytes_max: usize, compression: Compression) -> Self {
+    /// An empty one that may hold `bytes_max`, in buffers that are left over or new.
+    pub(crate) fn new(
+        bytes_max: usize,
+        compression: Compression,
+        spare: Arc<SpareBuffers>,
+    ) -> Self {
         Self {
             parts: Vec::new(),
             by_place: HashMap::new(),
@@ -55,6 +60,7 @@ impl Transaction {
             bytes: 0,
             bytes_max,
             compression,
+            spare,
             outcome: Arc::default(),
         }
     }
@@ -86,6 +92,9 @@ impl Transaction {
         let part = self.parts.get_mut(slot).expect("just looked up");
         if part.current.count() > 0 && part.current.len() + size > bytes_max {
             part.close_batch(compression);
+        }
+        if part.current.count() == 0 {
+            part.current = self.spare.take();
         }
         let before = part.current.len();
         part.current.push_sized(record, timestamp, size);

@@ -121,6 +121,11 @@ impl BatchBuilder {
         self.buffer.len()
     }
 
+    /// How many bytes it can take without asking for more memory.
+    pub(super) fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// Fills in all that does not depend on the offset. With `append_time`, that is the time of
     /// all its records.
     pub(crate) fn seal(&mut self, append_time: Option<Timestamp>) {

@@ -3,6 +3,7 @@ mod format;
 mod checksum;
 mod compression;
 mod encode;
+mod spare;
 mod decode;
 mod rewrite;
 
@@ -11,3 +12,4 @@ pub(crate) use compression::UNCOMPRESSED_BYTES_MAX;
 pub(crate) use decode::{BatchHeader, Fault};
 pub(crate) use encode::BatchBuilder;
 pub(crate) use format::HEADER_BYTES;
+pub(crate) use spare::SpareBuffers;

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::log::{AutoOffsetReset, ConsumerConfig};
 use crate::partition::Cursor;
 use crate::record::RecordBatch;
-use crate::segment::ReadLimits;
+use crate::segment::{ReadLimits, SpareSpans};
 use crate::types::{Offset, TopicPartition};
 
 /// The most that is taken from one partition before the next has its turn.
@@ -21,6 +21,7 @@ pub(super) struct Fetcher {
     assigned: Vec<Assigned>,
     /// Whose turn it is.
     turn: usize,
+    spare: SpareSpans,
 }
 
 #[derive(Debug)]
@@ -37,7 +38,7 @@ struct Assigned {
 impl Fetcher {
     /// One without partitions.
     pub(super) fn new(engine: Arc<Engine>, config: ConsumerConfig) -> Self {
-        Self { engine, config, assigned: Vec::new(), turn: 0 }
+        Self { engine, config, assigned: Vec::new(), turn: 0, spare: SpareSpans::new() }
     }
 
     /// The partitions that it reads.
@@ -160,12 +161,14 @@ impl Fetcher {
         let assigned = self.assigned.get_mut(turn).expect("it was there before");
         assigned.topic_id = Some(partition.place.topic_id);
         assigned.position = Some(position);
-        let (fetched, next) = match partition.fetch(&mut assigned.cursor, position, limits) {
+        let spare = &mut self.spare;
+        let fetched = partition.fetch(&mut assigned.cursor, position, limits, spare);
+        let (fetched, next) = match fetched {
             Err(Error::OffsetOutOfRange { topic_partition, .. }) => {
                 let position = self.reset(&topic_partition, "the position is out of range")?;
                 let assigned = self.assigned.get_mut(turn).expect("it was there before");
                 assigned.position = Some(position);
-                partition.fetch(&mut assigned.cursor, position, limits)?
+                partition.fetch(&mut assigned.cursor, position, limits, &mut self.spare)?
             }
             fetched => fetched?,
         };

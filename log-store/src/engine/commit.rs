@@ -9,7 +9,7 @@ use crate::config::Durability;
 use crate::engine::checkpoints::Kind;
 use crate::engine::state::{CommitQueue, Engine, Pending, Writer};
 use crate::error::{Error, Result};
-use crate::journal::{Journal, JournaledBatch};
+use crate::journal::{EntryWriter, Journal, JournaledBatch};
 use crate::partition::{Appender, Partition, PlacedBatch};
 use crate::types::{Offset, PartitionId, Timestamp};
 
@@ -118,41 +118,43 @@ impl Engine {
             }
             queue.leading = true;
             let group = take_group(&mut queue, writer.transaction_bytes_max);
-            let committed = MutexGuard::unlocked(&mut queue, || self.commit_group(writer, &group));
+            let tickets = group.len() as u64;
+            let committed = MutexGuard::unlocked(&mut queue, || self.commit_group(writer, group));
             queue.leading = false;
             writer.committed.notify_all();
             committed?;
-            queue.done += group.len() as u64;
+            queue.done += tickets;
         }
         Ok(())
     }
 
-    fn commit_group(&self, writer: &Writer, group: &[Pending]) -> Result<()> {
+    fn commit_group(&self, writer: &Writer, group: Vec<Pending>) -> Result<()> {
         let unwinding = PoisonOnUnwind(writer);
-        let committed = self.write_group(writer, group);
+        let committed = self.write_group(writer, &group);
         std::mem::forget(unwinding);
         committed.map_err(|error| writer.poison(&error))?;
         self.signal.notify();
+        let placed = group.into_iter().flat_map(|pending| pending.batches);
+        writer.spare.give_back(placed.map(|placed| placed.batch));
         Ok(())
     }
 
     fn write_group(&self, writer: &Writer, group: &[Pending]) -> Result<()> {
         let batches = || group.iter().flat_map(|pending| &pending.batches);
-        let mut side = writer.journal.lock();
-        writer.check_released()?;
-        side.entry.begin();
+        let mut entry = EntryWriter::new();
         for placed in batches() {
-            side.entry.add(&JournaledBatch {
+            entry.add(&JournaledBatch {
                 topic_id: placed.partition.place.topic_id,
                 partition: placed.partition.topic_partition.partition,
                 bytes: placed.batch.bytes(),
             });
         }
-        if !side.journal.has_room(&side.entry) {
+        let mut side = writer.journal.lock();
+        writer.check_released()?;
+        if !side.journal.has_room(&entry) {
             self.checkpoint(writer, &mut side, Kind::Plain)?;
         }
-        let side = &mut *side;
-        side.journal.write(&mut side.entry)?;
+        side.journal.write(&mut entry)?;
         if writer.durability == Durability::Sync {
             side.journal.sync()?;
         }

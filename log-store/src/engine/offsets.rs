@@ -12,7 +12,7 @@ use crate::group::OffsetCommit;
 use crate::log::{Compression, NewTopic, Watermarks};
 use crate::partition::Partition;
 use crate::record::Record;
-use crate::segment::ReadLimits;
+use crate::segment::{ReadLimits, SpareSpans};
 use crate::types::{CONSUMER_OFFSETS_TOPIC, Offset, PartitionId, Timestamp, TopicName};
 
 /// How much is read at a time when a store is opened.
@@ -105,10 +105,10 @@ impl Engine {
     fn read_offsets(&self) -> Result<()> {
         let Ok(topic) = self.topic(CONSUMER_OFFSETS_TOPIC) else { return Ok(()) };
         let partition = topic.partition(PartitionId::new(0))?;
-        let mut cursor = None;
+        let (mut cursor, mut spare) = (None, SpareSpans::new());
         let mut from = self.offsets.loaded().max(partition.watermarks().start);
         loop {
-            let (batch, next) = partition.fetch(&mut cursor, from, LOAD_LIMITS)?;
+            let (batch, next) = partition.fetch(&mut cursor, from, LOAD_LIMITS, &mut spare)?;
             let Some(batch) = batch else { break };
             for record in batch.iter() {
                 let commit = record.key.and_then(|key| OffsetCommit::decode(key, record.value));

@@ -21,7 +21,7 @@ use crate::engine::reserve::Reserve;
 use crate::engine::state::{Engine, JournalSide, Side, Writer, WriterParts};
 use crate::error::{Error, Result};
 use crate::group::{Coordinator, OffsetsCache};
-use crate::journal::{EntryWriter, Journal};
+use crate::journal::Journal;
 use crate::partition::partition_dir;
 use crate::published::Published;
 use crate::segment::{Segment, SegmentEnd, SegmentId, SegmentSpec, scan};
@@ -107,7 +107,6 @@ impl Opening<'_> {
                 reserve,
                 journal: JournalSide {
                     journal,
-                    entry: EntryWriter::default(),
                     checkpoints,
                     checkpoint_len,
                     generation: self.checkpoint.generation,

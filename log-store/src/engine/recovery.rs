@@ -249,8 +249,7 @@ mod tests {
             batch.push(&Record::value(b"x"), Timestamp::from_millis(0));
             batch.seal(None);
             batch.place(&PLACE, Offset::new(*offset));
-            let mut entry = EntryWriter::default();
-            entry.begin();
+            let mut entry = EntryWriter::new();
             let (topic_id, partition) = (PLACE.topic_id, PLACE.partition);
             entry.add(&JournaledBatch { topic_id, partition, bytes: batch.bytes() });
             journal.write(&mut entry)?;

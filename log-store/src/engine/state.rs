@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
+use crate::batch::SpareBuffers;
 use crate::checkpoint::CheckpointFiles;
 use crate::clock::Clock;
 use crate::config::Durability;
@@ -17,7 +18,7 @@ use crate::engine::recovery::RecoveryReport;
 use crate::engine::reserve::Reserve;
 use crate::error::{Error, Result};
 use crate::group::{Coordinator, OffsetsCache};
-use crate::journal::{EntryWriter, Journal};
+use crate::journal::Journal;
 use crate::partition::{Partition, PlacedBatch};
 use crate::published::Published;
 use crate::signal::Signal;
@@ -67,6 +68,7 @@ pub(crate) struct Writer {
     pub(super) admin: Mutex<()>,
     pub(super) queue: Mutex<CommitQueue>,
     pub(super) committed: Condvar,
+    pub(crate) spare: Arc<SpareBuffers>,
     pub(super) journal: Mutex<JournalSide>,
     pub(super) transaction_bytes_max: usize,
     /// After this many bytes a checkpoint is due, whatever path they took.
@@ -108,7 +110,6 @@ pub(super) struct Pending {
 #[derive(Debug)]
 pub(super) struct JournalSide {
     pub(super) journal: Journal,
-    pub(super) entry: EntryWriter,
     pub(super) checkpoints: CheckpointFiles,
     /// How long the last one is.
     pub(super) checkpoint_len: u64,
@@ -162,6 +163,7 @@ impl Writer {
             admin: Mutex::new(()),
             queue: Mutex::new(CommitQueue::default()),
             committed: Condvar::new(),
+            spare: Arc::default(),
             journal: Mutex::new(parts.journal),
             transaction_bytes_max,
             checkpoint_bytes: parts.checkpoint_bytes,

@@ -23,6 +23,8 @@ pub(crate) const BATCH_OVERHEAD: usize = 16;
 
 const MAGIC: u32 = 0x4857_4a45;
 const CRC: usize = 24;
+/// What an entry is filled up with.
+const ZEROS: [u8; ALIGNMENT] = [0; ALIGNMENT];
 
 /// A batch of an entry that was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,7 +66,7 @@ impl EntryHeader {
     /// The payload of the entry that `bytes` begins with, if its checksum matches.
     pub(crate) fn payload<'a>(&self, store_id: u128, bytes: &'a [u8]) -> Option<&'a [u8]> {
         let payload = bytes.get(HEADER_BYTES..HEADER_BYTES + self.payload_len)?;
-        (self.crc == checksum(store_id, bytes.get(..CRC)?, payload)).then_some(payload)
+        (self.crc == checksum(store_id, bytes.get(..CRC)?, [payload])).then_some(payload)
     }
 }
 
@@ -81,57 +83,71 @@ pub(crate) fn batches(payload: &[u8]) -> Option<Vec<JournaledBatch<'_>>> {
     Some(batches)
 }
 
-/// Puts an entry together in a buffer that is used again.
-#[derive(Debug, Default)]
-pub(crate) struct EntryWriter {
-    buffer: Vec<u8>,
+/// Puts an entry together. Its batches stay where they are: they are most of it, and are written
+/// from there.
+#[derive(Debug)]
+pub(crate) struct EntryWriter<'a> {
+    /// What is before each batch.
+    heads: Vec<u8>,
+    batches: Vec<&'a [u8]>,
+    header: [u8; HEADER_BYTES],
+    payload_len: usize,
 }
 
-impl EntryWriter {
-    /// Starts an entry.
-    pub(crate) fn begin(&mut self) {
-        self.buffer.clear();
-        self.buffer.resize(HEADER_BYTES, 0);
+impl<'a> EntryWriter<'a> {
+    /// An entry without batches.
+    pub(crate) fn new() -> Self {
+        let header = [0; HEADER_BYTES];
+        Self { heads: Vec::new(), batches: Vec::new(), header, payload_len: 0 }
     }
 
     /// Adds a batch.
-    pub(crate) fn add(&mut self, batch: &JournaledBatch<'_>) {
+    pub(crate) fn add(&mut self, batch: &JournaledBatch<'a>) {
         let len = u32::try_from(batch.bytes.len()).expect("a batch is shorter than 4 GiB");
-        self.buffer.extend_from_slice(&batch.topic_id.to_be_bytes());
-        self.buffer.extend_from_slice(&batch.partition.value().to_be_bytes());
-        self.buffer.extend_from_slice(&len.to_be_bytes());
-        self.buffer.extend_from_slice(batch.bytes);
+        self.heads.extend_from_slice(&batch.topic_id.to_be_bytes());
+        self.heads.extend_from_slice(&batch.partition.value().to_be_bytes());
+        self.heads.extend_from_slice(&len.to_be_bytes());
+        self.batches.push(batch.bytes);
+        self.payload_len += BATCH_OVERHEAD + batch.bytes.len();
     }
 
     /// The bytes that the entry will take in the journal.
     pub(crate) fn aligned_len(&self) -> usize {
-        self.buffer.len().next_multiple_of(ALIGNMENT)
+        self.len().next_multiple_of(ALIGNMENT)
     }
 
-    /// Fills in the header and gives the bytes to write.
-    pub(crate) fn finish(&mut self, store_id: u128, sequence: u64, durable: u64) -> &[u8] {
-        let payload_len = u32::try_from(self.buffer.len() - HEADER_BYTES)
+    fn len(&self) -> usize {
+        HEADER_BYTES + self.payload_len
+    }
+
+    /// Fills in the header and gives the bytes to write, piece by piece.
+    pub(crate) fn finish(&mut self, store_id: u128, sequence: u64, durable: u64) -> Vec<&[u8]> {
+        let payload_len = u32::try_from(self.payload_len)
             .expect("an entry is a part of the journal, which is shorter than 4 GiB");
-        let (header, payload) = self.buffer.split_at_mut(HEADER_BYTES);
         let mut fields = Vec::with_capacity(HEADER_BYTES);
         fields.extend_from_slice(&MAGIC.to_be_bytes());
         fields.extend_from_slice(&payload_len.to_be_bytes());
         fields.extend_from_slice(&sequence.to_be_bytes());
         fields.extend_from_slice(&durable.to_be_bytes());
-        let crc = checksum(store_id, &fields, payload);
+        let crc = checksum(store_id, &fields, self.payload());
         fields.extend_from_slice(&crc.to_be_bytes());
-        header.copy_from_slice(&fields);
+        self.header.copy_from_slice(&fields);
         // Whole sectors, so that the end of an entry never shares one with the next.
-        self.buffer.resize(self.buffer.len().next_multiple_of(ALIGNMENT), 0);
-        &self.buffer
+        let padding = ZEROS.get(..self.aligned_len() - self.len()).unwrap_or_default();
+        [&self.header[..]].into_iter().chain(self.payload()).chain([padding]).collect()
+    }
+
+    fn payload(&self) -> impl Iterator<Item = &[u8]> {
+        let heads = self.heads.chunks_exact(BATCH_OVERHEAD);
+        heads.zip(&self.batches).flat_map(|(head, batch)| [head, *batch])
     }
 }
 
-fn checksum(store_id: u128, header: &[u8], payload: &[u8]) -> u32 {
+fn checksum<'a>(store_id: u128, header: &[u8], payload: impl IntoIterator<Item = &'a [u8]>) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&store_id.to_be_bytes());
     hasher.update(header);
-    hasher.update(payload);
+    payload.into_iter().for_each(|piece| hasher.update(piece));
     hasher.finalize()
 }
 
@@ -146,10 +162,12 @@ mod tests {
     ];
 
     fn entry(store_id: u128) -> Vec<u8> {
-        let mut writer = EntryWriter::default();
-        writer.begin();
+        let mut writer = EntryWriter::new();
         BATCHES.iter().for_each(|batch| writer.add(batch));
-        writer.finish(store_id, 5, 4).to_vec()
+        let len = writer.aligned_len();
+        let bytes = writer.finish(store_id, 5, 4).concat();
+        assert_eq!(bytes.len(), len);
+        bytes
     }
 
     #[test]

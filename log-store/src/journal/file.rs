@@ -102,7 +102,7 @@ impl Journal {
     }
 
     /// Whether an entry fits behind the last one.
-    pub(crate) fn has_room(&self, entry: &EntryWriter) -> bool {
+    pub(crate) fn has_room(&self, entry: &EntryWriter<'_>) -> bool {
         self.mark.position + entry.aligned_len() as u64 <= self.capacity
     }
 
@@ -123,12 +123,14 @@ impl Journal {
     }
 
     /// Writes an entry, which fits, and returns its sequence number. It is not durable yet.
-    pub(crate) fn write(&mut self, entry: &mut EntryWriter) -> Result<u64> {
+    pub(crate) fn write(&mut self, entry: &mut EntryWriter<'_>) -> Result<u64> {
         let JournalMark { position, sequence, durable_sequence } = self.mark;
-        self.fill(position + entry.aligned_len() as u64)?;
-        let bytes = entry.finish(self.store_id, sequence, durable_sequence);
-        self.file.write(position, bytes).map_err(|e| Error::io("write", &self.path, e))?;
-        self.mark.position += bytes.len() as u64;
+        let end = position + entry.aligned_len() as u64;
+        self.fill(end)?;
+        let pieces = entry.finish(self.store_id, sequence, durable_sequence);
+        let written = self.file.write_vectored(position, &pieces);
+        written.map_err(|e| Error::io("write", &self.path, e))?;
+        self.mark.position = end;
         self.mark.sequence += 1;
         Ok(sequence)
     }
@@ -374,8 +376,7 @@ mod tests {
     }
 
     fn write(journal: &mut Journal, value: &[u8], sync: bool) {
-        let mut entry = EntryWriter::default();
-        entry.begin();
+        let mut entry = EntryWriter::new();
         entry.add(&JournaledBatch { topic_id: 1, partition: PartitionId::new(0), bytes: value });
         assert!(journal.has_room(&entry));
         journal.write(&mut entry).unwrap();

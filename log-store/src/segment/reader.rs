@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::record::{RecordBatch, RecordSpans};
 use crate::segment::offset_index::{IndexedBatch, OffsetIndex};
 use crate::segment::position::SegmentEnd;
+use crate::segment::spare_spans::SpareSpans;
 use crate::segment::state::Segment;
 use crate::types::{Offset, Timestamp, TopicPartition};
 
@@ -91,7 +92,9 @@ impl Segment {
             if header.max_timestamp >= timestamp && header.next_offset() > from {
                 let limits = ReadLimits { bytes_max: header.bytes_len, records_max: 1 };
                 let first = from.max(header.base_offset);
-                let read = self.read(at.position, first, limits, place, topic_partition)?;
+                let whose = (place, topic_partition);
+                let spare = &mut SpareSpans::none();
+                let read = self.read(at.position, first, limits, whose, spare)?;
                 let records = read.0.as_ref().into_iter().flat_map(RecordBatch::iter);
                 let late = records.filter(|record| record.timestamp >= timestamp);
                 if let Some(offset) = late.map(|record| record.offset).min() {
@@ -149,8 +152,8 @@ impl Segment {
         position: u32,
         from: Offset,
         limits: ReadLimits,
-        place: &Place,
-        topic_partition: &TopicPartition,
+        (place, topic_partition): (&Place, &TopicPartition),
+        spare: &mut SpareSpans,
     ) -> Result<(Option<RecordBatch>, u32)> {
         let segment_end = self.end();
         let end = segment_end.position;
@@ -159,7 +162,7 @@ impl Segment {
             let available = (end - position) as usize;
             let wanted = limits.bytes_max.clamp(HEADER_BYTES, STEP_BYTES_MAX).min(available);
             let mut chunk = self.bytes(position, wanted, topic_partition)?;
-            let mut records = Vec::new();
+            let mut records = spare.take();
             if let Ok(header) = BatchHeader::parse(&chunk) {
                 if header.bytes_len > chunk.len() && header.bytes_len <= available {
                     chunk = self.bytes(position, header.bytes_len, topic_partition)?;
@@ -180,6 +183,7 @@ impl Segment {
             if !records.is_empty() {
                 let bytes = uncompressed.unwrap_or_else(|| chunk.slice(..taken));
                 let batch = RecordBatch::new(topic_partition.clone(), bytes, records);
+                spare.lend(&batch);
                 return Ok((Some(batch), position));
             }
             // Batches without records take offsets all the same.

@@ -1,7 +1,7 @@
 //! The real file system.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _};
+use std::io::{self, IoSlice, Read as _};
 use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
@@ -11,12 +11,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use parking_lot::RwLock;
 use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate};
+use rustix::io::{Errno, pwritev};
 
 use crate::storage::file::{FileKind, OpenMode, SETTLE_BYTES, Storage, StorageFile, StorageLock};
 use crate::storage::map::{WriteMap, map_read};
 
 /// Writes up to this size go through the mapping; larger ones are as fast by a system call.
 const MAPPED_WRITE_BYTES_MAX: usize = 4096;
+
+/// How many pieces the system takes in one call.
+const PIECES_MAX: usize = 1024;
 
 /// The largest block of the usual file systems; a multiple of the others.
 const BLOCK_BYTES: u64 = 4096;
@@ -247,6 +251,26 @@ impl StorageFile for DirectoryFile {
         self.file.write_all_at(bytes, position)
     }
 
+    fn write_vectored(&self, position: u64, pieces: &[&[u8]]) -> io::Result<()> {
+        let mut slices: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        let (mut position, mut left) = (position, &mut slices[..]);
+        // Empty ones at the front would be taken for a disk that writes nothing.
+        IoSlice::advance_slices(&mut left, 0);
+        while !left.is_empty() {
+            let next = left.get(..left.len().min(PIECES_MAX)).unwrap_or_default();
+            match pwritev(&self.file, next, position) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    position += written as u64;
+                    IoSlice::advance_slices(&mut left, written);
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
     fn reserve(&self, len: u64) -> io::Result<()> {
         let reserved = self.reserved.load(Ordering::Acquire);
         if reserved >= len && self.write_map.read().is_some() {
@@ -263,14 +287,14 @@ impl StorageFile for DirectoryFile {
             }
             // Without space behind it a mapping would end in SIGBUS on a full disk: such a file
             // system is written by system calls only.
-            Err(rustix::io::Errno::OPNOTSUPP) => {
+            Err(Errno::OPNOTSUPP) => {
                 if self.file.metadata()?.len() < len {
                     self.file.set_len(len)?;
                 }
             }
             // It has the length already, but not every system confirms that on a full disk; without
             // that it is written by system calls only.
-            Err(rustix::io::Errno::NOSPC) if len == reserved => {}
+            Err(Errno::NOSPC) if len == reserved => {}
             Err(error) => return Err(error.into()),
         }
         self.reserved.store(len, Ordering::Release);
@@ -359,9 +383,25 @@ fn to_index(position: u64) -> io::Result<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FileLock, FileStorage, Reads};
-    use crate::storage::file::Storage;
+    use super::{FileLock, FileStorage, PIECES_MAX, Reads};
+    use crate::storage::file::{OpenMode, Storage};
     use std::fs::File;
+
+    #[test]
+    fn pieces_are_written_one_behind_the_other_however_many_there_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let file = FileStorage::new(Reads::Positioned).open(&path, OpenMode::Create).unwrap();
+        let text: Vec<u8> = (0..=255).cycle().take(3 * PIECES_MAX).collect();
+        // Empty ones everywhere, and more than one call takes.
+        let pieces: Vec<&[u8]> = text.chunks(2).flat_map(|two| [&[][..], two]).collect();
+        file.write_vectored(5, &pieces).unwrap();
+        file.write_vectored(2, &[]).unwrap();
+        file.write_vectored(2, &[b"", b"abc", b""]).unwrap();
+        assert_eq!(file.read(0, 5).unwrap(), &b"\0\0abc"[..]);
+        assert_eq!(file.size().unwrap(), 5 + text.len() as u64);
+        assert_eq!(file.read(5, text.len()).unwrap(), text);
+    }
 
     /// Another thread starts a program while a store is open. Until the child runs it, it shares
     /// the lock; the store was closed and opened again in that moment, and found itself locked.

@@ -148,6 +148,15 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     /// What the system reports; how much was written is then unknown.
     fn write(&self, position: u64, bytes: &[u8]) -> io::Result<()>;
 
+    /// Writes all of `pieces` at `position`, one behind the other. Default = they are put together,
+    /// and written.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    fn write_vectored(&self, position: u64, pieces: &[&[u8]]) -> io::Result<()> {
+        self.write(position, &pieces.concat())
+    }
+
     /// Makes the file at least `len` long, with space on the disk behind it and zeros in it, so
     /// that a later write below `len` cannot fail for want of space.
     ///

@@ -20,9 +20,10 @@ use crate::verify::verify;
 use crate::writer::WriterArgs;
 
 /// Which calls fail, and how.
-const CALLS: [(&str, &[&str]); 14] = [
+const CALLS: [(&str, &[&str]); 15] = [
     ("write", &["EIO", "ENOSPC"]),
     ("pwrite64", &["EIO", "ENOSPC"]),
+    ("pwritev", &["EIO", "ENOSPC", "EINTR"]),
     ("fdatasync", &["EIO", "ENOSPC"]),
     ("fsync", &["EIO", "ENOSPC"]),
     ("ftruncate", &["EIO", "ENOSPC"]),
