@@ -76,11 +76,6 @@ pub(crate) struct PlacedBatch {
 }
 
 impl PlacedBatch {
-    /// Whether it comes right behind that batch, in the same segment.
-    pub(crate) fn follows(&self, before: &Self) -> bool {
-        Arc::ptr_eq(&self.segment, &before.segment) && self.begin == before.end
-    }
-
     /// What readers get to see once it is durable.
     pub(crate) fn publication(&self) -> Publication {
         Publication {

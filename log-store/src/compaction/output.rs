@@ -69,7 +69,7 @@ impl<'a> Output<'a> {
         let relative_offset = relative(header.next_offset());
         let end = SegmentEnd { relative_offset, position: position + len };
         segment.reserve(end.position, self.segment_bytes)?;
-        segment.write(position, &[bytes])?;
+        segment.write(position, bytes)?;
         let (max_timestamp, append_time) = (header.max_timestamp, self.append_time);
         segment.publish(&Publication { begin, end, max_timestamp, append_time });
         Ok(())

@@ -172,7 +172,7 @@ fn write_batches(
         let begin = appender.next;
         let end = appender.end_after(batch.len(), batch.count()).expect("prepared for all of them");
         batch.place_with(&partition.place_checksum, appender.next_offset());
-        match appender.active.write(begin.position, &[batch.bytes()]) {
+        match appender.active.write(begin.position, batch.bytes()) {
             Ok(()) => {
                 let max_timestamp = batch.max_timestamp();
                 publications.push(Publication { begin, end, max_timestamp, append_time });

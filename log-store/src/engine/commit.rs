@@ -140,9 +140,9 @@ impl Engine {
     }
 
     fn write_group(&self, writer: &Writer, group: &[Pending]) -> Result<()> {
-        let batches: Vec<_> = group.iter().flat_map(|pending| &pending.batches).collect();
+        let batches = || group.iter().flat_map(|pending| &pending.batches);
         let mut entry = EntryWriter::new();
-        for placed in &batches {
+        for placed in batches() {
             entry.add(&JournaledBatch {
                 topic_id: placed.partition.place.topic_id,
                 partition: placed.partition.topic_partition.partition,
@@ -158,16 +158,13 @@ impl Engine {
         if writer.durability == Durability::Sync {
             side.journal.sync()?;
         }
-        // Together where they lie together: the system finds large pieces of memory for large writes.
-        for run in batches.chunk_by(|one, next| next.follows(one)) {
-            let Some(first) = run.first() else { continue };
-            let bytes: Vec<_> = run.iter().map(|placed| placed.batch.bytes()).collect();
-            first.segment.write(first.begin.position, &bytes)?;
+        for placed in batches() {
+            placed.segment.write(placed.begin.position, placed.batch.bytes())?;
         }
-        for placed in &batches {
+        for placed in batches() {
             placed.segment.publish(&placed.publication());
         }
-        for placed in &batches {
+        for placed in batches() {
             placed.partition.announce(&writer.published, &placed.segment);
         }
         Ok(())

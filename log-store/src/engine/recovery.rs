@@ -111,7 +111,7 @@ impl Recovering {
         };
         let end = SegmentEnd { relative_offset, position };
         reserve.lend(|| self.segment.reserve(position, self.segment_bytes))?;
-        self.segment.write(begin.position, &[bytes])?;
+        self.segment.write(begin.position, bytes)?;
         let max_timestamp = header.max_timestamp;
         let append_time = self.now;
         self.segment.publish(&Publication { begin, end, max_timestamp, append_time });

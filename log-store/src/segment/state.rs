@@ -209,13 +209,9 @@ impl Segment {
         Ok(())
     }
 
-    /// Writes batches, one behind the other, that begin beyond the published end.
-    pub(crate) fn write(&self, position: u32, batches: &[&[u8]]) -> Result<()> {
-        let written = match batches {
-            [batch] => self.file.write(u64::from(position), batch),
-            _ => self.file.write_vectored(u64::from(position), batches),
-        };
-        written.map_err(|e| Error::io("write", &self.path, e))
+    /// Writes a batch that begins beyond the published end.
+    pub(crate) fn write(&self, position: u32, batch: &[u8]) -> Result<()> {
+        self.file.write(u64::from(position), batch).map_err(|e| Error::io("write", &self.path, e))
     }
 
     /// Lets readers see everything up to the end of a batch, and considers it for the index.

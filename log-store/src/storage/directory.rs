@@ -252,10 +252,6 @@ impl StorageFile for DirectoryFile {
     }
 
     fn write_vectored(&self, position: u64, pieces: &[&[u8]]) -> io::Result<()> {
-        let len: usize = pieces.iter().map(|piece| piece.len()).sum();
-        if len <= MAPPED_WRITE_BYTES_MAX && self.write_map.read().is_some() {
-            return self.write(position, &pieces.concat());
-        }
         let mut slices: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
         let (mut position, mut left) = (position, &mut slices[..]);
         // Empty ones at the front would be taken for a disk that writes nothing.
