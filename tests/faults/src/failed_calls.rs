@@ -251,8 +251,12 @@ fn points(trace: &str, dir: &Path) -> Vec<Point> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Mode, Point, injection, points};
+    use super::{CALLS, Mode, Point, injection, points};
     use std::path::Path;
+
+    fn call(name: &str) -> usize {
+        CALLS.iter().position(|(known, _)| *known == name).unwrap()
+    }
 
     #[test]
     fn calls_are_counted_by_thread_and_kept_if_they_concern_the_store() {
@@ -262,14 +266,14 @@ mod tests {
                      8  <... read resumed>) = 8\n\
                      7 fsync(4</d/store>) = 0\n\
                      7 getpid() = 7\n";
-        let read = |nth| Point { call: 11, nth };
-        let fsync = Point { call: 3, nth: 1 };
+        let read = |nth| Point { call: call("read"), nth };
+        let fsync = Point { call: call("fsync"), nth: 1 };
         assert_eq!(points(trace, Path::new("/d/store")), [read(2), read(1), fsync]);
     }
 
     #[test]
     fn an_injection_names_the_call_and_its_number() {
-        let point = Point { call: 2, nth: 5 };
+        let point = Point { call: call("fdatasync"), nth: 5 };
         let [trace, inject] = injection(point, Mode::FailAndKill, "EIO");
         assert_eq!(trace, "--trace=fdatasync");
         assert_eq!(inject, "--inject=fdatasync:error=EIO:signal=SIGKILL:when=5");
