@@ -17,13 +17,28 @@ use crate::topology::ours::OUTPUT;
 const REST: Duration = Duration::from_millis(2);
 const POLL: Duration = Duration::from_secs(10);
 
+/// When the clock starts for a record.
+#[derive(Clone, Copy, PartialEq)]
+enum Start {
+    /// The append begins: what its caller waits for counts as well.
+    Call,
+    /// The append is acknowledged, and what is left is the application's.
+    Acknowledgement,
+}
+
 /// The median, and the hundredth that takes longest; one hop with state.
 pub fn rows(plan: &mut Plan<'_>) {
     let samples = plan.scale.size(50, 500);
-    for durability in [Durability::Os, Durability::Sync] {
+    let kinds = [
+        (Durability::Os, Start::Call, "Os"),
+        // With syncs it is what they cost: that of the append, before which nobody sees the record,
+        // and that of the commit.
+        (Durability::Sync, Start::Call, "Sync"),
+        (Durability::Sync, Start::Acknowledgement, "Sync, once acknowledged"),
+    ];
+    for (durability, from, label) in kinds {
         for (percentile, micros_max) in [(50, 100.0), (99, 1_000.0)] {
-            let name = format!("end to end at idle, {durability:?}, p{percentile}");
-            // With syncs it is what they cost: that of the append, and that of the commit.
+            let name = format!("end to end at idle, {label}, p{percentile}");
             let (absolute, floors) = match durability {
                 Durability::Sync => (None, vec![sync(samples, percentile)]),
                 _ => (Some(micros_max), Vec::new()),
@@ -33,7 +48,7 @@ pub fn rows(plan: &mut Plan<'_>) {
                     name,
                     unit: "µs",
                     better: Better::Lower,
-                    ours: Side::new("headwater", || micros(durability, samples, percentile)),
+                    ours: Side::new("headwater", || micros(durability, from, samples, percentile)),
                     floors,
                     peers: Vec::new(),
                     goals: Goals { absolute, ..Goals::default() },
@@ -59,7 +74,7 @@ fn sync(samples: u32, percentile: usize) -> Side<'static> {
     })
 }
 
-fn micros(durability: Durability, samples: u32, percentile: usize) -> f64 {
+fn micros(durability: Durability, from: Start, samples: u32, percentile: usize) -> f64 {
     let folder = folder();
     let store = plan::open(folder.path(), durability);
     for topic in ["in", OUTPUT] {
@@ -76,8 +91,9 @@ fn micros(durability: Durability, samples: u32, percentile: usize) -> f64 {
         std::thread::park_timeout(REST);
         let key = (number % 10).to_be_bytes();
         let key = [b'a' + key[3]];
-        let started = Instant::now();
+        let called = Instant::now();
         store.append(&input, &Record::value(&value).with_key(&key)).unwrap();
+        let started = if from == Start::Call { called } else { Instant::now() };
         let batches = consumer.poll(POLL).unwrap();
         micros.push(started.elapsed().as_secs_f64() * 1e6);
         assert_eq!(batches[0].get(0).unwrap().offset.value(), u64::from(number));
