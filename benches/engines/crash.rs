@@ -48,7 +48,7 @@ pub fn write_until_killed(engine: Engine, dir: &Path) -> Result<(), BoxError> {
     let rows = rows(engine, dir)?;
     let first = rows.covered()?.map_or(0, |covered| covered.offset.value());
     for commit in first + 1.. {
-        let covered = Covered { offset: Offset::new(commit), epoch: LeaderEpoch::new(0) };
+        let covered = Covered { offset: Offset::new(commit), epoch: LeaderEpoch::new(0), state: 0 };
         rows.write(changes(commit), covered)?;
         println!("{commit}");
     }

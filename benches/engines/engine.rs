@@ -51,18 +51,22 @@ impl Engine {
 }
 
 /// A note as bytes.
-pub fn note(covered: Covered) -> [u8; 12] {
-    let mut bytes = [0; 12];
+pub fn note(covered: Covered) -> [u8; 16] {
+    let mut bytes = [0; 16];
     bytes[..8].copy_from_slice(&covered.offset.value().to_be_bytes());
-    bytes[8..].copy_from_slice(&covered.epoch.value().to_be_bytes());
+    bytes[8..12].copy_from_slice(&covered.epoch.value().to_be_bytes());
+    bytes[12..].copy_from_slice(&covered.state.to_be_bytes());
     bytes
 }
 
 /// The note that [`note`] has written.
 pub fn read_note(bytes: &[u8]) -> Result<Covered, BoxError> {
-    let (offset, epoch) = bytes.split_at_checked(8).ok_or("a note is too short")?;
+    let parts = bytes.split_at_checked(8);
+    let parts = parts.and_then(|(offset, rest)| Some((offset, rest.split_at_checked(4)?)));
+    let (offset, (epoch, state)) = parts.ok_or("a note is too short")?;
     Ok(Covered {
         offset: Offset::new(u64::from_be_bytes(offset.try_into()?)),
         epoch: LeaderEpoch::new(u32::from_be_bytes(epoch.try_into()?)),
+        state: u32::from_be_bytes(state.try_into()?),
     })
 }

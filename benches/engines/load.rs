@@ -123,7 +123,7 @@ pub fn run(side: Side, keys: Keys, size: Size, dir: &Path) -> Result<Taken, BoxE
     let mut offset = 0;
     let mut covered = || {
         offset += 1;
-        Covered { offset: Offset::new(offset), epoch: LeaderEpoch::new(0) }
+        Covered { offset: Offset::new(offset), epoch: LeaderEpoch::new(0), state: 0 }
     };
     let value = |rng: &mut Rng| {
         let mut value = vec![0; VALUE_BYTES];

@@ -30,6 +30,9 @@ pub struct Covered {
     pub offset: Offset,
     /// The changelog's epoch at that time: if the log has lost records since, it tells.
     pub epoch: LeaderEpoch,
+    /// The number of the application's state in its log: a reset has others after it, and so has
+    /// another log.
+    pub state: u32,
 }
 
 /// A key with its new row, or with none.

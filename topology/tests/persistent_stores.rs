@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use headwater_log_store::{Durability, Log, LogStore, NewTopic, ProducerConfig, ProducerRecord};
+use headwater_log_store::{
+    Durability, Log, LogStore, NewTopic, OffsetReset, ProducerConfig, ProducerRecord,
+};
 use headwater_topology::{
     BuildError, Error, ErrorResponse, Materialized, Reset, StoreType, Streams, StreamsBuilder,
     StreamsConfig, Topology, TopologyTestDriver,
@@ -134,6 +136,29 @@ fn rows_of_an_end_that_the_log_has_lost_are_made_anew_although_it_is_longer_by_n
     drop(start(&log, TempDir::new().unwrap().path()));
     let streams = start(&log, state.path());
     assert_eq!(rows(&streams), expected((0..50).chain(200..500).map(|key| (key, 1))));
+}
+
+/// The epochs of the embedded log tell of a lost end, and not of a changelog that was made anew: rows
+/// that were elsewhere at the reset were taken for its own as soon as it was longer than before.
+#[test]
+fn rows_of_before_a_reset_are_made_anew_although_the_new_changelog_is_longer() {
+    let (log, before) = (log(), TempDir::new().unwrap());
+    send(log.as_ref(), 0..50);
+    drop(start(&log, before.path()));
+    let config = StreamsConfig::new("app").state_dir(before.path());
+    let reset = Reset::new(&counting(), &config).to(OffsetReset::ToLatest);
+    reset.plan(&log).unwrap().execute(&log).unwrap();
+    send(log.as_ref(), 200..500);
+    drop(start(&log, TempDir::new().unwrap().path()));
+    let streams = start(&log, before.path());
+    assert_eq!(rows(&streams), expected((200..500).map(|key| (key, 1))));
+    drop(streams);
+    // Nor are they those of another log, however long it is.
+    let other = self::log();
+    send(other.as_ref(), 600..999);
+    drop(start(&other, TempDir::new().unwrap().path()));
+    let streams = start(&other, before.path());
+    assert_eq!(rows(&streams), expected((600..999).map(|key| (key, 1))));
 }
 
 #[test]

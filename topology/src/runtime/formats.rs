@@ -111,7 +111,8 @@ pub(crate) fn state_id(log: &dyn Log, application_id: &str) -> Result<u32> {
     // The keys of the hasher are random. Of two processes that note one the last counts; rows with
     // the other are made anew once.
     let id = RandomState::new().build_hasher().finish() >> 32;
-    write(log, application_id, &[(STATE_ID.to_owned(), Some(&id.to_string()))])?;
+    // Always of one length: what comes behind it has the same place in each run of a simulation.
+    write(log, application_id, &[(STATE_ID.to_owned(), Some(&format!("{id:010}")))])?;
     Ok(noted()?.unwrap_or_default())
 }
 

@@ -150,7 +150,7 @@ mod tests {
     const TASK: TaskId = TaskId { subtopology: 0, partition: 0 };
 
     fn write(rows: &dyn Backing, offset: u64) -> Result<(), String> {
-        let covered = Covered { offset: Offset::new(offset), epoch: LeaderEpoch::new(0) };
+        let covered = Covered { offset: Offset::new(offset), epoch: LeaderEpoch::new(0), state: 0 };
         let row = (b"k".to_vec(), Some(offset.to_be_bytes().to_vec()));
         rows.write(vec![row], covered).map_err(|reason| reason.to_string())
     }

@@ -24,8 +24,8 @@ pub(crate) struct OnDisk {
     path: Arc<Path>,
     memory_bytes: usize,
     holders: Holders,
-    /// The epoch of a log that tells none: the number of the application's state.
-    epoch: LeaderEpoch,
+    /// The number of the application's state in its log.
+    state: u32,
 }
 
 impl OnDisk {
@@ -38,14 +38,11 @@ impl OnDisk {
         let mut stores = graph.stores.iter().filter(|store| store.is_persistent());
         let Some(store) = stores.next() else { return Ok(None) };
         let memory_bytes = config.persistent_store_memory_bytes;
-        let epoch = LeaderEpoch::new(match log.is_embedded() {
-            true => 0,
-            false => state_id(log, &config.application_id)?,
-        });
+        let state = state_id(log, &config.application_id)?;
         if let Some(directory) = &config.state_directory {
             let (directory, path) = (Arc::clone(directory), Path::new("state").into());
             let holders = Holders::default();
-            return Ok(Some(Self { directory, path, memory_bytes, holders, epoch }));
+            return Ok(Some(Self { directory, path, memory_bytes, holders, state }));
         }
         let Some(dir) = &config.state_dir else {
             return Err(Error::InvalidConfig {
@@ -57,7 +54,7 @@ impl OnDisk {
         let path = dir.join(&config.application_id);
         let directory = open(&path).map_err(|reason| failed("each", &path, &reason))?;
         let (path, holders) = (path.into(), Holders::default());
-        Ok(Some(Self { directory, path, memory_bytes, holders, epoch }))
+        Ok(Some(Self { directory, path, memory_bytes, holders, state }))
     }
 
     /// Gives a store of a task the rows that it has on disk.
@@ -78,11 +75,12 @@ impl OnDisk {
         log: &dyn Log,
         changelog: &TopicPartition,
     ) -> Result<Covered> {
-        end_of_changelog(log, changelog, self.epoch)
+        end_of_changelog(log, changelog, self.state)
     }
 
     /// Whether what the rows on disk were made of is still what the changelog holds: it has not lost
-    /// its end since, nor was it made anew, nor has it dropped what the rows do not have yet.
+    /// its end since, nor was it made anew, nor has it dropped what the rows do not have yet. Who kept
+    /// its rows elsewhere for a while, or another process, was not there when it was made anew.
     pub(crate) fn is_covered_by(
         &self,
         log: &dyn Log,
@@ -90,12 +88,14 @@ impl OnDisk {
         watermarks: Watermarks,
         covered: Covered,
     ) -> Result<bool> {
-        if covered.offset < watermarks.start || covered.offset > watermarks.end {
+        let is_there = watermarks.start..=watermarks.end;
+        if covered.state != self.state || !is_there.contains(&covered.offset) {
             return Ok(false);
         }
         match log.offset_for_leader_epoch(changelog, Some(covered.epoch)) {
             Ok(known) => Ok(covered.offset <= known.end_offset),
-            Err(LogError::Unsupported { .. }) => Ok(covered.epoch == self.epoch),
+            // A cluster answers for its records itself.
+            Err(LogError::Unsupported { .. }) => Ok(true),
             Err(source) => Err(Error::log(format!("a look at {changelog}"))(source)),
         }
     }
@@ -131,21 +131,21 @@ pub(crate) fn changelog_of(changelog: &str, task: TaskId) -> Result<TopicPartiti
     Ok(TopicPartition::new(name, PartitionId::new(task.partition)))
 }
 
-/// Where a changelog ends, and in which epoch it is: `unknown` where the log does not tell.
+/// Where a changelog ends, in which epoch it is, and of which state of the application.
 pub(crate) fn end_of_changelog(
     log: &dyn Log,
     changelog: &TopicPartition,
-    unknown: LeaderEpoch,
+    state: u32,
 ) -> Result<Covered> {
     let failed = || format!("a look at {changelog}");
     let epoch = match log.offset_for_leader_epoch(changelog, None) {
         Ok(found) => found.leader_epoch,
         // A cluster answers for its records itself.
-        Err(LogError::Unsupported { .. }) => unknown,
+        Err(LogError::Unsupported { .. }) => LeaderEpoch::new(0),
         Err(source) => return Err(Error::log(failed())(source)),
     };
     let watermarks = log.watermarks(changelog).map_err(Error::log(failed()))?;
-    Ok(Covered { offset: watermarks.end, epoch })
+    Ok(Covered { offset: watermarks.end, epoch, state })
 }
 
 #[cfg(test)]
@@ -170,7 +170,7 @@ mod tests {
     /// for those of the new changelog, as soon as that had grown beyond the offset in their note.
     #[test]
     fn rows_of_before_a_reset_are_made_anew_also_where_their_offset_is_there_again() {
-        let log: Arc<dyn Log> = Arc::new(Cluster(Arc::new(LogStore::in_memory().unwrap())));
+        let log: Arc<dyn Log> = Arc::new(Cluster::new(Arc::new(LogStore::in_memory().unwrap())));
         log.create_topic(&NewTopic::new("in")).unwrap();
         let builder = StreamsBuilder::new();
         let counts = Materialized::named("counts").with_store_type(StoreType::Persistent);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use headwater_log_store::{LeaderEpoch, Log, Offset, RecordBatch, RecordView, TopicPartition};
+use headwater_log_store::{Log, Offset, RecordBatch, RecordView, TopicPartition};
 
 use crate::backing::Covered;
 use crate::error::{Error, RecordPosition, Result};
@@ -151,7 +151,7 @@ impl Restore<'_> {
         let watermarks = self.log.watermarks(changelog).map_err(Error::log(self.failed()))?;
         let target = match self.on_disk {
             Some(on_disk) => on_disk.end_of_changelog(self.log, changelog)?,
-            None => end_of_changelog(self.log, changelog, LeaderEpoch::new(0))?,
+            None => end_of_changelog(self.log, changelog, 0)?,
         };
         if let Some(copied) = self.copied {
             return Ok((copied, target));
@@ -292,7 +292,7 @@ mod tests {
         let log = log.as_ref();
         let restore = Restore { store, changelog, log, on_disk: None, copied: None };
         // As of a cluster that is out of reach: the record before this end does not come.
-        let target = Covered { offset: Offset::new(1), epoch: LeaderEpoch::new(0) };
+        let target = Covered { offset: Offset::new(1), epoch: LeaderEpoch::new(0), state: 0 };
         let range = (Offset::ZERO, target.offset);
         let report = restores.begin(&restore.changelog, "counts", range);
         restores.interrupt();

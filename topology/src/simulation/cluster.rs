@@ -1,6 +1,7 @@
 //! A log that says of itself what a cluster says: that processes share it, and that it knows nothing
-//! of epochs.
+//! of epochs; and that may be out of reach.
 
+use std::fmt;
 use std::sync::Arc;
 
 use headwater_log_store::{
@@ -9,37 +10,63 @@ use headwater_log_store::{
     Timestamp, TopicDescription, TopicPartition, Watermarks,
 };
 
+/// What comes of a question for the ends of a partition.
+type Answer = dyn Fn(Watermarks) -> Result<Watermarks> + Send + Sync;
+
 /// See the module.
-#[derive(Debug)]
-pub(crate) struct Cluster(pub(crate) Arc<dyn Log>);
+pub(crate) struct Cluster {
+    log: Arc<dyn Log>,
+    answer: Box<Answer>,
+}
+
+impl Cluster {
+    /// One that answers all questions.
+    pub(crate) fn new(log: Arc<dyn Log>) -> Self {
+        Self::answering(log, Ok)
+    }
+
+    /// One that answers, or does not, as `answer` has it of the true ends of a partition.
+    pub(crate) fn answering(
+        log: Arc<dyn Log>,
+        answer: impl Fn(Watermarks) -> Result<Watermarks> + Send + Sync + 'static,
+    ) -> Self {
+        Self { log, answer: Box::new(answer) }
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cluster").field("log", &self.log).finish_non_exhaustive()
+    }
+}
 
 impl Log for Cluster {
     fn id(&self) -> LogId {
-        self.0.id()
+        self.log.id()
     }
     fn create_topic(&self, topic: &NewTopic) -> Result<()> {
-        self.0.create_topic(topic)
+        self.log.create_topic(topic)
     }
     fn create_partitions(&self, topic: &str, total: u32) -> Result<()> {
-        self.0.create_partitions(topic, total)
+        self.log.create_partitions(topic, total)
     }
     fn incremental_alter_configs(&self, topic: &str, ops: &[AlterConfigOp]) -> Result<()> {
-        self.0.incremental_alter_configs(topic, ops)
+        self.log.incremental_alter_configs(topic, ops)
     }
     fn describe_configs(&self, topic: &str) -> Result<Vec<ConfigEntry>> {
-        self.0.describe_configs(topic)
+        self.log.describe_configs(topic)
     }
     fn delete_topic(&self, topic: &str) -> Result<()> {
-        self.0.delete_topic(topic)
+        self.log.delete_topic(topic)
     }
     fn topics(&self) -> Result<Vec<TopicDescription>> {
-        self.0.topics()
+        self.log.topics()
     }
     fn describe_topic(&self, topic: &str) -> Result<TopicDescription> {
-        self.0.describe_topic(topic)
+        self.log.describe_topic(topic)
     }
     fn watermarks(&self, topic_partition: &TopicPartition) -> Result<Watermarks> {
-        self.0.watermarks(topic_partition)
+        (self.answer)(self.log.watermarks(topic_partition)?)
     }
     fn offset_for_leader_epoch(
         &self,
@@ -50,38 +77,38 @@ impl Log for Cluster {
         Err(Error::Unsupported { operation: "offset_for_leader_epoch", reason })
     }
     fn delete_records(&self, topic_partition: &TopicPartition, before: Offset) -> Result<()> {
-        self.0.delete_records(topic_partition, before)
+        self.log.delete_records(topic_partition, before)
     }
     fn offsets_for_times(
         &self,
         times: &[(TopicPartition, Timestamp)],
     ) -> Result<Vec<Option<Offset>>> {
-        self.0.offsets_for_times(times)
+        self.log.offsets_for_times(times)
     }
     fn groups(&self) -> Result<Vec<String>> {
-        self.0.groups()
+        self.log.groups()
     }
     fn describe_group(&self, group: &str) -> Result<GroupDescription> {
-        self.0.describe_group(group)
+        self.log.describe_group(group)
     }
     fn delete_group(&self, group: &str) -> Result<()> {
-        self.0.delete_group(group)
+        self.log.delete_group(group)
     }
     fn group_offsets(&self, group: &str) -> Result<GroupOffsets> {
-        self.0.group_offsets(group)
+        self.log.group_offsets(group)
     }
     fn alter_group_offsets(
         &self,
         group: &str,
         offsets: &[(TopicPartition, Option<Offset>)],
     ) -> Result<()> {
-        self.0.alter_group_offsets(group, offsets)
+        self.log.alter_group_offsets(group, offsets)
     }
     fn consumer(&self, config: &ConsumerConfig) -> Result<Box<dyn Consumer>> {
-        self.0.consumer(config)
+        self.log.consumer(config)
     }
     fn producer(&self, config: &ProducerConfig) -> Result<Box<dyn Producer>> {
-        self.0.producer(config)
+        self.log.producer(config)
     }
     fn is_embedded(&self) -> bool {
         false

@@ -21,6 +21,9 @@ const NOTE: [u8; 1] = [0];
 const ROW: u8 = 1;
 const AFTER_ROWS: [u8; 1] = [2];
 
+/// What the note has: an offset, an epoch, and the number of the application's state.
+const NOTE_BYTES: usize = 16;
+
 /// The longest key of the engine.
 const KEY_BYTES_MAX: usize = 65_535;
 
@@ -64,10 +67,13 @@ struct FjallStore {
 impl Backing for FjallStore {
     fn covered(&self) -> Result<Option<Covered>, BoxError> {
         let Some(bytes) = self.rows.get(NOTE).map_err(explained)? else { return Ok(None) };
-        let (offset, epoch) = bytes.split_at_checked(8).ok_or("its position is too short")?;
+        // A version before this one did not note all of it: its rows are made anew.
+        let Ok(note) = <[u8; NOTE_BYTES]>::try_from(&*bytes) else { return Ok(None) };
+        let [o0, o1, o2, o3, o4, o5, o6, o7, e0, e1, e2, e3, s0, s1, s2, s3] = note;
         Ok(Some(Covered {
-            offset: Offset::new(u64::from_be_bytes(offset.try_into()?)),
-            epoch: LeaderEpoch::new(u32::from_be_bytes(epoch.try_into()?)),
+            offset: Offset::new(u64::from_be_bytes([o0, o1, o2, o3, o4, o5, o6, o7])),
+            epoch: LeaderEpoch::new(u32::from_be_bytes([e0, e1, e2, e3])),
+            state: u32::from_be_bytes([s0, s1, s2, s3]),
         }))
     }
 
@@ -118,6 +124,7 @@ impl Backing for FjallStore {
         }
         let mut note = covered.offset.value().to_be_bytes().to_vec();
         note.extend(covered.epoch.value().to_be_bytes());
+        note.extend(covered.state.to_be_bytes());
         batch.insert(&self.rows, NOTE, note);
         batch.commit().map_err(explained)
     }
@@ -177,7 +184,7 @@ mod tests {
     const TASK: TaskId = TaskId { subtopology: 0, partition: 0 };
 
     fn covered(offset: u64) -> Covered {
-        Covered { offset: Offset::new(offset), epoch: LeaderEpoch::new(3) }
+        Covered { offset: Offset::new(offset), epoch: LeaderEpoch::new(3), state: 7 }
     }
 
     type Range = (Bound<Vec<u8>>, Bound<Vec<u8>>);
