@@ -6,14 +6,17 @@ pub use headwater_log_store::{
     Timestamp, TopicName, TopicPartition,
 };
 pub use headwater_topology::{
-    BoxError, FixedKeyProcessor, FixedKeyProcessorContext, FixedKeyRecord, KeyValueStore,
-    Processor, ProcessorContext, PunctuationType, StateStore, Stores, StreamPartitioner,
+    BoxError, DefaultSerde, ErrorResponse, FixedKeyProcessor, FixedKeyProcessorContext,
+    FixedKeyRecord, KeyValueStore, Processor, ProcessorContext, PunctuationType, StateStore,
+    Stores, StreamPartitioner,
 };
 pub use headwater_topology::{
-    Branched, BufferConfig, EmitStrategy, JoinWindows, Repartitioned, SessionWindow,
-    SessionWindows, SlidingWindows, StreamJoined, Suppressed, TopologyConfig, UnlimitedWindows,
+    Branched, BufferConfig, EmitStrategy, GlobalKTable, JoinWindows, Joined, JsonSerde,
+    Repartitioned, SerdeRef, SessionWindow, SessionWindows, SlidingWindows, StoreType,
+    StreamJoined, Suppressed, TableJoined, TopologyConfig, UnlimitedWindows,
 };
 pub use headwater_topology::{
     Consumed, Grouped, KGroupedStream, KStream, KTable, Materialized, Produced, Reset, Serde,
-    Streams, StreamsBuilder, StreamsConfig, TimeWindows, TimestampExtractor, Topology, Windowed,
+    Streams, StreamsBuilder, StreamsConfig, StreamsState, TimeWindows, TimestampExtractor,
+    Topology, TopologyTestDriver, Windowed,
 };
