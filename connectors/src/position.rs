@@ -51,10 +51,7 @@ pub(crate) fn create_topic(log: &dyn Log) -> Result<(), LogError> {
     let topic = NewTopic::new(CONNECT_OFFSETS_TOPIC)
         .config("cleanup.policy", "compact")
         .config("segment.bytes", "4194304");
-    match log.create_topic(&topic) {
-        Ok(()) | Err(LogError::TopicExists { .. }) => Ok(()),
-        Err(error) => Err(error),
-    }
+    log.create_topic_if_not_exists(&topic).map(drop)
 }
 
 /// The last position stored under `key`, if there is one.

@@ -16,7 +16,6 @@ use std::sync::Arc;
 
 use clap::Parser;
 use headwater::connectors::{FileSource, SourceRunner};
-use headwater::log_store::Error as LogError;
 use headwater::prelude::*;
 
 use crate::records::Delays;
@@ -60,10 +59,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let log = log(args)?;
     for topic in [FLIGHTS, PLANES, AIRLINES, ENRICHED, DELAYS] {
         let topic = NewTopic::new(topic).partitions(4).config("retention.ms", "-1");
-        match log.create_topic(&topic) {
-            Ok(()) | Err(LogError::TopicExists { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
+        log.create_topic_if_not_exists(&topic)?;
     }
     let config = StreamsConfig::new("flights");
     let streams = Streams::new(&topology::topology()?, config, Arc::clone(&log));

@@ -25,7 +25,7 @@ use headwater::topology::Progress;
 use crate::args::Args;
 use crate::error::{Error, Result};
 use crate::report::{ProgressLine, grouped, throughput};
-use crate::settings::{Settings, create_topic};
+use crate::settings::Settings;
 
 /// The file that comes with the example.
 const OWN_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/web-access.log.gz");
@@ -145,10 +145,15 @@ fn check_readable(path: &Path) -> Result<()> {
 
 fn create_topics(log: &dyn Log) -> Result<()> {
     // The views can be computed again as long as the lines are there: for ever.
-    create_topic(log, &NewTopic::new(views::LINES).partitions(4).config("retention.ms", "-1"))?;
-    create_topic(log, &NewTopic::new(views::VIEWS_BY_PATH).partitions(4))?;
-    create_topic(log, &NewTopic::new(views::VIEWS_BY_PATH_AND_HOUR).partitions(4))?;
-    create_topic(log, &NewTopic::new(views::DEAD_LETTERS))
+    for topic in [
+        NewTopic::new(views::LINES).partitions(4).config("retention.ms", "-1"),
+        NewTopic::new(views::VIEWS_BY_PATH).partitions(4),
+        NewTopic::new(views::VIEWS_BY_PATH_AND_HOUR).partitions(4),
+        NewTopic::new(views::DEAD_LETTERS),
+    ] {
+        log.create_topic_if_not_exists(&topic)?;
+    }
+    Ok(())
 }
 
 /// Appends the file as often as it is to be there. Each repetition is a source of its own, whose

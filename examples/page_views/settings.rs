@@ -63,7 +63,7 @@ impl Settings {
     }
 
     fn load(log: &dyn Log) -> Result<Option<Self>> {
-        create_topic(log, &NewTopic::new(SETTINGS).config("retention.ms", "-1"))?;
+        log.create_topic_if_not_exists(&NewTopic::new(SETTINGS).config("retention.ms", "-1"))?;
         let partition = partition()?;
         let watermarks = log.watermarks(&partition)?;
         let mut consumer = log.consumer(&ConsumerConfig::default())?;
@@ -89,14 +89,6 @@ impl Settings {
         };
         producer.send(&record)?.wait()?;
         Ok(())
-    }
-}
-
-/// Creates a topic if it is not there.
-pub(crate) fn create_topic(log: &dyn Log, topic: &NewTopic) -> Result<()> {
-    match log.create_topic(topic) {
-        Ok(()) | Err(LogError::TopicExists { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
     }
 }
 

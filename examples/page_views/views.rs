@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater::prelude::*;
-use headwater::topology::{BuildError, DefaultSerde, ErrorResponse};
+use headwater::topology::BuildError;
 
 use crate::access_log::{Hit, HitSerde};
 use crate::args::Logic;

@@ -36,10 +36,8 @@ pub(crate) fn create_beside(log: &dyn Log, topic: &TopicDescription) -> Result<(
             beside = beside.config(key, value);
         }
     }
-    match log.create_topic(&beside) {
-        Ok(()) => return Ok(()),
-        Err(LogError::TopicExists { .. }) => {}
-        Err(error) => return Err(error),
+    if log.create_topic_if_not_exists(&beside)? {
+        return Ok(());
     }
     let found = log.describe_topic(topic.name.as_str())?;
     match found.partitions < topic.partitions {

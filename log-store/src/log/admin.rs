@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::log::consumer::{Consumer, ConsumerConfig};
 use crate::log::group::{GroupDescription, GroupOffsets};
 use crate::log::producer::{Producer, ProducerConfig};
@@ -20,6 +20,32 @@ pub trait Log: Send + Sync + fmt::Debug {
     /// # Errors
     /// `TopicExists`, `InvalidTopicName`, `InvalidConfig`, or a failure of the log.
     fn create_topic(&self, topic: &NewTopic) -> Result<()>;
+
+    /// As [`create_topic`](Self::create_topic), but leaves a topic as it is that is there, whatever its
+    /// partitions and configs: what a program does at each of its starts. Returns whether it has
+    /// created it. The word is that of Kafka's `kafka-topics.sh`.
+    ///
+    /// ```
+    /// use headwater_log_store::{Log, LogStore, NewTopic};
+    ///
+    /// # fn main() -> Result<(), headwater_log_store::Error> {
+    /// let log = LogStore::in_memory()?;
+    /// let clicks = NewTopic::new("clicks").partitions(4);
+    /// assert!(log.create_topic_if_not_exists(&clicks)?);
+    /// assert!(!log.create_topic_if_not_exists(&clicks)?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidTopicName`, `InvalidConfig`, or a failure of the log.
+    fn create_topic_if_not_exists(&self, topic: &NewTopic) -> Result<bool> {
+        match self.create_topic(topic) {
+            Ok(()) => Ok(true),
+            Err(Error::TopicExists { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
 
     /// Gives a topic more partitions: `total` is how many it is to have. Records stay where they
     /// are, and keys may go to other partitions from now on. Members of groups that have

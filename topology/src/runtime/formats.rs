@@ -172,11 +172,9 @@ pub(crate) fn note(log: &dyn Log, application_id: &str, formats: &Formats) -> Re
 fn write(log: &dyn Log, application_id: &str, lines: &[(String, Option<&str>)]) -> Result<()> {
     let topic = notes_topic(application_id);
     let failed = || format!("a write to {topic}");
-    let created = log.create_topic(&NewTopic::new(&*topic).config("cleanup.policy", "compact"));
-    match created {
-        Ok(()) | Err(LogError::TopicExists { .. }) => {}
-        Err(source) => return Err(Error::log(format!("the creation of topic {topic}"))(source)),
-    }
+    let new = NewTopic::new(&*topic).config("cleanup.policy", "compact");
+    log.create_topic_if_not_exists(&new)
+        .map_err(Error::log(format!("the creation of topic {topic}")))?;
     let mut producer = log.producer(&ProducerConfig::default()).map_err(Error::log(failed()))?;
     for (key, value) in lines {
         let (key, value) = (Some(key.as_bytes()), value.map(str::as_bytes));

@@ -9,9 +9,7 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
-use headwater_log_store::{
-    Consumer, ConsumerConfig, Error as LogError, Log, NewTopic, Rebalance, TopicPartition,
-};
+use headwater_log_store::{Consumer, ConsumerConfig, Log, NewTopic, Rebalance, TopicPartition};
 
 use crate::config::StreamsConfig;
 use crate::error::{Error, Result};
@@ -62,10 +60,9 @@ pub(crate) fn create_tasks_topic(
     let name = tasks_topic(&config.application_id);
     let failed = || format!("the creation of topic {name}");
     let partitions = u32::try_from(tasks.max(1)).unwrap_or(u32::MAX);
-    match log.create_topic(&NewTopic::new(&name).partitions(partitions)) {
-        Ok(()) => return Ok(()),
-        Err(LogError::TopicExists { .. }) => {}
-        Err(source) => return Err(Error::log(failed())(source)),
+    let topic = NewTopic::new(&name).partitions(partitions);
+    if log.create_topic_if_not_exists(&topic).map_err(Error::log(failed()))? {
+        return Ok(());
     }
     let found = log.describe_topic(&name).map_err(Error::log(failed()))?.partitions;
     match found < partitions {

@@ -110,13 +110,9 @@ pub(crate) fn create_internal_topics(resolved: &Resolved, log: &dyn Log) -> Resu
                 });
             }
             Err(LogError::UnknownTopic { .. }) => {
-                match log.create_topic(topic) {
-                    // Another process of the application was faster.
-                    Ok(()) | Err(LogError::TopicExists { .. }) => {}
-                    Err(source) => {
-                        return Err(Error::log(format!("the creation of topic {name}"))(source));
-                    }
-                }
+                // Another process of the application may be faster.
+                log.create_topic_if_not_exists(topic)
+                    .map_err(Error::log(format!("the creation of topic {name}")))?;
             }
             Err(source) => return Err(Error::log(format!("a look at topic {name}"))(source)),
         }

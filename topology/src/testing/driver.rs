@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_log_store::{
-    AutoOffsetReset, ConsumerConfig, Error as LogError, Log, LogStore, ManualClock, NewTopic,
-    Offset, PartitionId, ProducerConfig, Timestamp, TopicName, TopicPartition,
+    AutoOffsetReset, ConsumerConfig, Log, LogStore, ManualClock, NewTopic, Offset, PartitionId,
+    ProducerConfig, Timestamp, TopicName, TopicPartition,
 };
 
 use crate::config::StreamsConfig;
@@ -264,12 +264,8 @@ fn create_topics(
         names.extend(external.map(|(_, topic)| topic.name.as_str()));
     }
     for name in names {
-        match log.create_topic(&NewTopic::new(name)) {
-            Ok(()) | Err(LogError::TopicExists { .. }) => {}
-            Err(source) => {
-                return Err(Error::log(format!("the creation of topic {name}"))(source));
-            }
-        }
+        log.create_topic_if_not_exists(&NewTopic::new(name))
+            .map_err(Error::log(format!("the creation of topic {name}")))?;
     }
     Ok(())
 }
