@@ -48,14 +48,30 @@ impl Application {
         config: StreamsConfig,
         log: &Arc<dyn Log>,
     ) -> Result<Self> {
+        Self::open_unless(graph, config, log, &|| Ok(()))
+    }
+
+    /// As [`open`](Self::open), but asks between two steps whether to go on: each of them may take as
+    /// long as a cluster takes to answer.
+    pub(crate) fn open_unless(
+        graph: &Arc<Graph>,
+        config: StreamsConfig,
+        log: &Arc<dyn Log>,
+        go_on: &dyn Fn() -> Result<()>,
+    ) -> Result<Self> {
         config.check_application_id()?;
         let registration = Registration::new(log.as_ref(), &config.application_id)?;
         finish_reset(log.as_ref(), &config.application_id)?;
+        go_on()?;
         let resolved = resolve(graph, &config, log.as_ref())?;
+        go_on()?;
         plan(graph, &config, &resolved, log.as_ref())?.check()?;
+        go_on()?;
         create_internal_topics(&resolved, log.as_ref())?;
+        go_on()?;
         // Before anything is written in these formats.
         note(log.as_ref(), &config.application_id, &formats_of(graph))?;
+        go_on()?;
         let tasks = tasks(&resolved);
         if !log.is_embedded() {
             create_tasks_topic(log.as_ref(), &config, tasks.len())?;

@@ -23,6 +23,10 @@ const STATE_ID: &str = "state";
 /// How long one poll waits where the end is known to lie ahead.
 const POLL: Duration = Duration::from_millis(100);
 
+/// After so many polls that bring nothing the log is asked whether it is there: a consumer of a cluster
+/// that is out of reach waits, and a question fails.
+const IDLE_POLLS_MAX: u32 = 20;
+
 /// What an application keeps in its log.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -134,9 +138,15 @@ fn read(log: &dyn Log, application_id: &str) -> Result<BTreeMap<String, String>>
         .and_then(|()| consumer.seek(&partition, watermarks.start))
         .map_err(Error::log(failed()))?;
     let text = |bytes: Option<&[u8]>| String::from_utf8(bytes?.to_vec()).ok();
-    let mut notes = BTreeMap::new();
+    let (mut notes, mut idle_polls) = (BTreeMap::new(), 0);
     while consumer.position(&partition).map_err(Error::log(failed()))? < watermarks.end {
-        for batch in consumer.poll(POLL).map_err(Error::log(failed()))? {
+        let batches = consumer.poll(POLL).map_err(Error::log(failed()))?;
+        idle_polls = if batches.is_empty() { idle_polls + 1 } else { 0 };
+        if idle_polls == IDLE_POLLS_MAX {
+            idle_polls = 0;
+            log.watermarks(&partition).map_err(Error::log(failed()))?;
+        }
+        for batch in batches {
             for view in batch.iter() {
                 let Some(key) = text(view.key) else { continue };
                 match text(view.value) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -58,8 +59,14 @@ pub struct Streams {
     pub(crate) shared: Arc<Shared>,
     uncaught: Mutex<Option<Arc<UncaughtHandler>>>,
     restores: Arc<Restores>,
+    /// Whether a close waits for a start.
+    is_closing: AtomicBool,
+    /// Held by a start until its threads are there.
     pub(crate) running: Mutex<Option<Running>>,
 }
+
+/// What a close keeps from coming to its end.
+const START: &str = "the start";
 
 /// The threads of an application that was started.
 pub(crate) struct Running {
@@ -78,6 +85,7 @@ impl Streams {
             shared: Arc::new(Shared::new()),
             uncaught: Mutex::new(None),
             restores: Arc::default(),
+            is_closing: AtomicBool::new(false),
             running: Mutex::new(None),
         }
     }
@@ -138,10 +146,18 @@ impl Streams {
                 reason: "was started before: make another one".to_owned(),
             });
         }
-        let crew = self.open().inspect_err(|error| {
-            self.shared.set_error(error.clone());
-            self.shared.set_state(StreamsState::Error);
-        })?;
+        let crew = match self.open() {
+            Ok(crew) => crew,
+            Err(Error::NotRunning { operation: START, .. }) => {
+                self.shared.set_state(StreamsState::NotRunning);
+                return Ok(());
+            }
+            Err(error) => {
+                self.shared.set_error(error.clone());
+                self.shared.set_state(StreamsState::Error);
+                return Err(error);
+            }
+        };
         let workers: Vec<_> = (0..self.config.num_stream_threads).map(|_| crew.next_id()).collect();
         crew.members.join(workers.iter().copied());
         let mut threads = Vec::new();
@@ -160,10 +176,20 @@ impl Streams {
 
     fn open(&self) -> Result<Arc<Crew>> {
         let graph = &self.topology.graph;
-        let mut application = Application::open(graph, self.config.clone(), &self.log)?;
+        let config = self.config.clone();
+        let mut application =
+            Application::open_unless(graph, config, &self.log, &|| self.check_start())?;
         application.restores = Arc::clone(&self.restores);
         let uncaught = self.uncaught.lock().clone();
         Ok(Arc::new(Crew::new(application, Arc::clone(&self.shared), uncaught)?))
+    }
+
+    /// Whether a start is to go on.
+    fn check_start(&self) -> Result<()> {
+        if !self.is_closing.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        Err(Error::NotRunning { operation: START, reason: "closes before its end".to_owned() })
     }
 
     pub(crate) fn is_global_store(&self, store: &str) -> bool {
@@ -199,8 +225,10 @@ impl Streams {
     }
 
     /// Commits what was processed and stops. Restores of stores end where they are, and are done
-    /// again by the next start; one that waits in [`start`](Self::start) returns. A second call only repeats the answer. Called on a
-    /// thread of the application itself, it only asks for the stop, and does not wait for it.
+    /// again by the next start; one that waits in [`start`](Self::start) returns, with the call of the
+    /// log that it is at: on a cluster that does not answer after the log's request timeout. A second
+    /// call only repeats the answer. Called on a thread of the application itself, it only asks for
+    /// the stop, and does not wait for it.
     ///
     /// # Errors
     /// The error that has stopped the application, now or before.
@@ -219,7 +247,17 @@ impl Streams {
     }
 
     fn close_within(&self, timeout: Option<Duration>) -> Result<bool> {
-        let crew = self.running.lock().as_ref().map(|running| Arc::clone(&running.crew));
+        if self.shared.state().is_alive() {
+            self.is_closing.store(true, Ordering::Relaxed);
+        }
+        // A start that is under way has it.
+        let running = match timeout {
+            None => Some(self.running.lock()),
+            Some(timeout) => self.running.try_lock_for(timeout),
+        };
+        let Some(running) = running else { return Ok(false) };
+        let crew = running.as_ref().map(|running| Arc::clone(&running.crew));
+        drop(running);
         if let Some(crew) = crew {
             self.shared.set_state(StreamsState::PendingShutdown);
             crew.close();
@@ -255,5 +293,91 @@ impl fmt::Debug for Streams {
             .field("application_id", &self.config.application_id)
             .field("state", &self.state())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use headwater_log_store::{Error as LogError, Log, LogStore, NewTopic, Watermarks};
+    use parking_lot::Mutex;
+
+    use super::{Streams, StreamsState};
+    use crate::config::StreamsConfig;
+    use crate::dsl::builder::StreamsBuilder;
+    use crate::simulation::cluster::Cluster;
+
+    fn counting(log: Arc<dyn Log>) -> Streams {
+        let builder = StreamsBuilder::new();
+        builder.stream::<String, String>("in").group_by_key().count("counts");
+        Streams::new(&builder.build().unwrap(), StreamsConfig::new("app"), log)
+    }
+
+    /// A log on which the application has run, so that the next start has notes to read.
+    fn used_log() -> Arc<dyn Log> {
+        let log: Arc<dyn Log> = Arc::new(LogStore::in_memory().unwrap());
+        log.create_topic(&NewTopic::new("in")).unwrap();
+        let streams = counting(Arc::clone(&log));
+        streams.start().unwrap();
+        streams.close().unwrap();
+        log
+    }
+
+    /// The close waited for the end of the start, also with a timeout, and the start did not hear
+    /// of it.
+    #[test]
+    fn a_close_ends_a_start_that_waits_for_an_answer_of_the_cluster() {
+        let (is_asked, asked) = channel();
+        let (answer, answered) = channel::<()>();
+        let (is_asked, answered) = (Mutex::new(is_asked), Mutex::new(answered));
+        let cluster = Cluster::answering(used_log(), move |ends: Watermarks| {
+            let _ = is_asked.lock().send(());
+            // Nobody answers before the close, and everybody after it.
+            let _ = answered.lock().recv();
+            Ok(ends)
+        });
+        let streams = counting(Arc::new(cluster));
+        std::thread::scope(|scope| {
+            let start = scope.spawn(|| streams.start());
+            asked.recv_timeout(Duration::from_secs(30)).unwrap();
+            assert!(!streams.close_for(Duration::ZERO).unwrap(), "the start is not over");
+            drop(answer);
+            start.join().unwrap().unwrap();
+        });
+        assert_eq!(streams.state(), StreamsState::NotRunning);
+        assert_eq!(streams.metrics().commits, 0, "no thread has begun");
+        streams.close().unwrap();
+    }
+
+    /// A consumer of a cluster that goes out of reach behind the first answers waits, and the start
+    /// waited with it for ever.
+    #[test]
+    fn a_start_whose_cluster_goes_out_of_reach_fails_with_what_the_cluster_says() {
+        let questions = AtomicUsize::new(0);
+        let cluster = Cluster::answering(used_log(), move |ends: Watermarks| {
+            match questions.fetch_add(1, Ordering::Relaxed) {
+                // As if there were a record more, which does not come.
+                0 => Ok(Watermarks { end: ends.end.next(), ..ends }),
+                _ => Err(LogError::External {
+                    operation: "watermarks",
+                    reason: "no broker answers at broker-1:9092".to_owned(),
+                    retriable: true,
+                }),
+            }
+        });
+        let streams = counting(Arc::new(cluster));
+        let error = streams.start().unwrap_err();
+        let chain: Vec<_> =
+            std::iter::successors(Some(&error as &dyn std::error::Error), |e| e.source())
+                .map(ToString::to_string)
+                .collect();
+        let text = chain.join(": ");
+        assert!(text.contains("app-__topology-changelog"), "{text}");
+        assert!(text.contains("broker-1:9092"), "{text}");
+        assert_eq!(streams.state(), StreamsState::Error);
     }
 }
