@@ -100,6 +100,12 @@ pub type SerdeRef<T> = Arc<dyn Serde<T>>;
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` has no serde of its own",
+    label = "no serde says how `{Self}` becomes bytes",
+    note = "implement `DefaultSerde` for `{Self}`: `JsonSerde::shared()` does for all types with serde's traits",
+    note = "or give a serde where options are taken: `Consumed::with`, `Grouped::with`, `Produced::with`, …"
+)]
 pub trait DefaultSerde: Sized {
     /// The type's serde.
     fn default_serde() -> SerdeRef<Self>;

@@ -87,7 +87,7 @@ fn what_makes_a_topic_needs_a_name_and_a_partition() {
     assert_eq!(
         join,
         "the join below KSTREAM-KEY-SELECT-0000000004: the key was changed, so it needs a \
-         repartition topic, and that a name: give the join one, or the stream"
+         repartition topic, and that a name: give one to the join, by `Joined::named`, or to the stream, by `named`"
     );
     let partitions = error(|builder| {
         let none = Repartitioned::named("words").with_number_of_partitions(0);

@@ -246,7 +246,7 @@ where
             self.scope.refuse(BuildError::InvalidOption {
                 what: format!("the join below {own}"),
                 reason: "the key was changed, so it needs a repartition topic, and that a name: \
-                         give the join one, or the stream"
+                         give one to the join, by `Joined::named`, or to the stream, by `named`"
                     .to_owned(),
             });
         }
