@@ -10,6 +10,9 @@
 use std::fs;
 use std::path::Path;
 
+#[path = "../examples/in_and_out.rs"]
+#[allow(dead_code, reason = "the test calls `run`, not `main`")]
+mod in_and_out;
 #[path = "../examples/joins.rs"]
 #[allow(dead_code, reason = "the test calls `run`, not `main`")]
 mod joins;
@@ -23,7 +26,7 @@ mod state;
 #[allow(dead_code, reason = "the test calls `run`, not `main`")]
 mod streams_and_tables;
 
-const PAGES: [&str; 4] = ["streams-and-tables", "time-and-windows", "joins", "state"];
+const PAGES: [&str; 5] = ["in-and-out", "streams-and-tables", "time-and-windows", "joins", "state"];
 
 fn page(name: &str) -> String {
     fs::read_to_string(format!("docs/guide/{name}.md")).unwrap()
@@ -48,6 +51,14 @@ fn check(name: &str, program: &str, printed: Vec<u8>) {
     }
     let run = format!("`cargo run --example {program}` ([source](../../examples/{program}.rs))");
     assert!(page.contains(&run), "the page says how to run {program}");
+}
+
+#[test]
+fn data_goes_in_and_out_as_its_page_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut printed = Vec::new();
+    in_and_out::run(folder.path(), &mut printed).unwrap();
+    check("in-and-out", "in_and_out", printed);
 }
 
 #[test]

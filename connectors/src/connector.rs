@@ -18,6 +18,63 @@ pub type SourceOffset = BTreeMap<String, Value>;
 ///
 /// The runner calls [`start`](Self::start) first, and [`offset`](Self::offset) only between
 /// records; whatever the source returned up to then has been taken.
+///
+/// A device whose readings have numbers, and which can be asked for those from a number on:
+///
+/// ```
+/// use std::ops::ControlFlow;
+/// use std::sync::Arc;
+/// use headwater_connectors::{
+///     Error, Result, Source, SourceOffset, SourcePartition, SourceRunner,
+/// };
+/// use headwater_log_store::{Log, LogStore, NewTopic, Record};
+///
+/// #[derive(Debug)]
+/// struct Device {
+///     readings: Vec<String>,
+///     next: usize,
+/// }
+///
+/// impl Source for Device {
+///     fn partition(&self) -> SourcePartition {
+///         SourcePartition::from([("device".to_owned(), "d7".into())])
+///     }
+///
+///     fn start(&mut self, offset: Option<&SourceOffset>) -> Result<()> {
+///         let next = offset.map_or(Some(0), |offset| offset.get("reading")?.as_u64());
+///         let next = next.and_then(|next| usize::try_from(next).ok());
+///         let unreadable = || Error::Source { place: self.place(), source: "no number".into() };
+///         self.next = next.ok_or_else(unreadable)?;
+///         Ok(())
+///     }
+///
+///     fn next_record(&mut self) -> Result<Option<Record<'_>>> {
+///         let reading = self.readings.get(self.next);
+///         self.next += usize::from(reading.is_some());
+///         Ok(reading.map(|reading| Record::value(reading.as_bytes()).with_key(b"d7")))
+///     }
+///
+///     fn offset(&self) -> SourceOffset {
+///         SourceOffset::from([("reading".to_owned(), self.next.into())])
+///     }
+///
+///     fn place(&self) -> String {
+///         format!("device d7, reading {}", self.next)
+///     }
+/// }
+///
+/// # fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+/// let log: Arc<dyn Log> = Arc::new(LogStore::in_memory()?);
+/// log.create_topic_if_not_exists(&NewTopic::new("readings"))?;
+/// let runner = SourceRunner::new(log, "devices", "readings");
+/// let mut device = Device { readings: vec!["21.5".to_owned(), "21.7".to_owned()], next: 0 };
+/// assert_eq!(runner.run(&mut device, |_| ControlFlow::Continue(()))?.records, 2);
+/// // Another run goes on behind what is in the log.
+/// device.readings.push("21.6".to_owned());
+/// assert_eq!(runner.run(&mut device, |_| ControlFlow::Continue(()))?.records, 1);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Source: Send + fmt::Debug {
     /// What is read: together with the connector's name the key of the stored position.
     fn partition(&self) -> SourcePartition;

@@ -62,4 +62,12 @@ pub enum Error {
         /// How it shows.
         reason: &'static str,
     },
+    /// A [`Source`](crate::Source) of your own cannot be read.
+    #[error("cannot read {place}")]
+    Source {
+        /// The place outside: a queue, a table, an address.
+        place: String,
+        /// What its client says.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
