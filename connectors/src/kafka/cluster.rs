@@ -62,6 +62,18 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Connects: a broker has to answer.
     pub(super) fn connect(settings: Settings) -> Result<Self> {
+        let cluster = Self::of(settings)?;
+        let asked = cluster.query.fetch_metadata(None, cluster.settings.request_timeout);
+        asked.map_err(|error| Error::External {
+            operation: "connect",
+            reason: format!("no broker answers at {}: {error}", cluster.settings.bootstrap),
+            retriable: true,
+        })?;
+        Ok(cluster)
+    }
+
+    /// The clients, which connect by themselves.
+    fn of(settings: Settings) -> Result<Self> {
         let mut query = settings.reader("headwater-no-group");
         let stable = query
             .create_with_context(ReaderContext::new())
@@ -74,7 +86,7 @@ impl Cluster {
             .client()
             .create_with_context(AdminContext)
             .map_err(|error| creation_failed("connect", error))?;
-        let cluster = Self {
+        Ok(Self {
             id: LogId::unique(),
             settings,
             clock: SystemClock::new(),
@@ -83,14 +95,7 @@ impl Cluster {
             stable,
             groups: Mutex::new(BTreeMap::new()),
             members: Members::default(),
-        };
-        let asked = cluster.query.fetch_metadata(None, cluster.settings.request_timeout);
-        asked.map_err(|error| Error::External {
-            operation: "connect",
-            reason: format!("no broker answers at {}: {error}", cluster.settings.bootstrap),
-            retriable: true,
-        })?;
-        Ok(cluster)
+        })
     }
 
     /// What the clock says that deadlines are held against.
@@ -117,11 +122,22 @@ impl Cluster {
             while self.stable.poll(Duration::ZERO).is_some() {}
             match request(deadline.saturating_sub(self.now())) {
                 Ok(answer) => return Ok(answer),
-                Err(error) if failure::is_retriable(&error) && self.now() < deadline => {
-                    pause();
+                Err(error) if !failure::is_retriable(&error) => {
+                    return Err(failure::external(operation, &error));
                 }
-                Err(error) => return Err(failure::external(operation, &error)),
+                Err(_) if self.now() < deadline => pause(),
+                Err(error) => return Err(self.without_answer(operation, &error)),
             }
+        }
+    }
+
+    /// The error of a question that was asked for as long as it may take.
+    fn without_answer(&self, operation: &'static str, error: &KafkaError) -> Error {
+        let Settings { bootstrap, request_timeout, .. } = &self.settings;
+        Error::External {
+            operation,
+            reason: format!("no answer of {bootstrap} within {request_timeout:?}: {error}"),
+            retriable: true,
         }
     }
 
@@ -346,4 +362,25 @@ pub(super) fn pause() {
 
 fn count(partitions: usize) -> u32 {
     u32::try_from(partitions).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use headwater_log_store::Error;
+
+    use super::Cluster;
+    use crate::kafka::settings::KafkaLogBuilder;
+
+    /// Who runs several applications had to guess which cluster does not answer.
+    #[test]
+    fn a_question_that_nobody_answers_names_the_brokers_and_ends_in_time() {
+        let builder = KafkaLogBuilder::new("127.0.0.1:1".to_owned());
+        let settings = builder.request_timeout(Duration::from_millis(200)).check().unwrap();
+        let error = Cluster::of(settings).unwrap().topics().unwrap_err();
+        let Error::External { operation, reason, retriable } = error else { panic!("{error}") };
+        assert_eq!((operation, retriable), ("topics", true));
+        assert!(reason.starts_with("no answer of 127.0.0.1:1 within 200ms: "), "{reason}");
+    }
 }
