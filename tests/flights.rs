@@ -13,6 +13,19 @@ mod expected;
 
 use std::process::Command;
 
+/// It said what could not be opened, and not why.
+#[test]
+fn what_it_cannot_do_it_says_with_the_cause() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new(expected::program("flights"));
+    command.arg("--dir").arg(folder.path().join("store")).args(["--data", "/nowhere"]);
+    let ended = command.output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    let cause = "cannot open /nowhere/airlines.csv.gz: No such file or directory";
+    assert!(said.contains(cause), "{said}");
+}
+
 #[test]
 fn the_table_is_that_of_an_independent_join_and_a_second_run_appends_nothing() {
     let folder = tempfile::tempdir().unwrap();

@@ -49,7 +49,12 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("flights: {error}");
+            let (mut text, mut cause) = (error.to_string(), error.source());
+            while let Some(error) = cause {
+                text.push_str(&format!(": {error}"));
+                cause = error.source();
+            }
+            eprintln!("flights: {text}");
             ExitCode::FAILURE
         }
     }
