@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use headwater_log_store::{LeaderEpoch, Offset};
-use headwater_topology::engines::{Backing, Change, Covered};
+use headwater_topology::engines::{Backing, Changes, Covered};
 use headwater_topology::{BoxError, TaskId};
 
 use crate::engine::Engine;
@@ -28,7 +28,7 @@ pub struct Kept {
 }
 
 /// What a commit changes: the same in every process.
-fn changes(commit: u64) -> Vec<Change> {
+fn changes(commit: u64) -> BTreeMap<Vec<u8>, Option<Vec<u8>>> {
     let mut rng = Rng::with_seed(commit);
     let changes = (0..rng.u64(1..400)).map(|_| {
         let key = format!("k{}", rng.u32(0..3_000)).into_bytes();
@@ -36,7 +36,7 @@ fn changes(commit: u64) -> Vec<Change> {
         (key, row)
     });
     // Each key once, as a store does it.
-    changes.collect::<BTreeMap<_, _>>().into_iter().collect()
+    changes.collect()
 }
 
 fn rows(engine: Engine, dir: &Path) -> Result<Box<dyn Backing>, BoxError> {
@@ -49,7 +49,8 @@ pub fn write_until_killed(engine: Engine, dir: &Path) -> Result<(), BoxError> {
     let first = rows.covered()?.map_or(0, |covered| covered.offset.value());
     for commit in first + 1.. {
         let covered = Covered { offset: Offset::new(commit), epoch: LeaderEpoch::new(0), state: 0 };
-        rows.write(changes(commit), covered)?;
+        let mut changes: Changes = changes(commit).into_iter().collect();
+        rows.write(&mut changes, covered)?;
         println!("{commit}");
     }
     Ok(())

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use headwater_log_store::{LeaderEpoch, Offset};
-use headwater_topology::engines::{Backing, Change, Covered, StoreOn};
+use headwater_topology::engines::{Backing, Changes, Covered, StoreOn};
 use headwater_topology::{BoxError, TaskId};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -60,7 +60,7 @@ trait Rows {
 
 struct Bare {
     rows: Box<dyn Backing>,
-    changes: Vec<Change>,
+    changes: Changes,
 }
 
 impl Rows for Bare {
@@ -69,12 +69,14 @@ impl Rows for Bare {
     }
 
     fn put(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<(), BoxError> {
-        self.changes.push((key, Some(value)));
+        self.changes.push(&key, Some(&[&value]));
         Ok(())
     }
 
     fn commit(&mut self, covered: Covered) -> Result<(), BoxError> {
-        self.rows.write(std::mem::take(&mut self.changes), covered)
+        let written = self.rows.write(&mut self.changes, covered);
+        self.changes.clear();
+        written
     }
 }
 
@@ -114,9 +116,10 @@ pub fn run(side: Side, keys: Keys, size: Size, dir: &Path) -> Result<Taken, BoxE
         Side::Ours(engine) => {
             Box::new(StoreOn::new(engine.open(dir)?.store(TASK, "rows")?, MEMORY_BYTES))
         }
-        Side::Bare(engine) => {
-            Box::new(Bare { rows: engine.open(dir)?.store(TASK, "rows")?, changes: Vec::new() })
-        }
+        Side::Bare(engine) => Box::new(Bare {
+            rows: engine.open(dir)?.store(TASK, "rows")?,
+            changes: Changes::default(),
+        }),
         Side::HashMap => Box::new(HashMap::new()),
     };
     let mut rng = Rng::with_seed(1);

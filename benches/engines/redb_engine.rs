@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use headwater_topology::engines::{Backing, Change, Covered, StateDirectory, Visitor};
+use headwater_topology::engines::{Backing, Changes, Covered, Reader, StateDirectory, Visitor};
 use headwater_topology::{BoxError, TaskId};
 use redb::{
     Database, Durability, ReadOnlyTable, ReadableDatabase, ReadableTableMetadata, TableDefinition,
@@ -91,8 +91,8 @@ impl Backing for RedbStore {
         note.map(|note| read_note(note.value())).transpose()
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, BoxError> {
-        self.with_rows(|rows| Ok(rows.get(key)?.map(|row| row.value().to_vec())))
+    fn read(&self, key: &[u8], reader: &mut Reader<'_>) -> Result<(), BoxError> {
+        self.with_rows(|rows| rows.get(key)?.map_or(Ok(()), |row| reader(row.value())))
     }
 
     fn visit(
@@ -113,7 +113,7 @@ impl Backing for RedbStore {
         Ok(())
     }
 
-    fn write(&self, changes: Vec<Change>, covered: Covered) -> Result<(), BoxError> {
+    fn write(&self, changes: &mut Changes, covered: Covered) -> Result<(), BoxError> {
         self.rows.borrow_mut().take();
         let mut transaction = self.database.begin_write()?;
         let commits = self.commits.fetch_add(1, Ordering::Relaxed);
@@ -122,10 +122,10 @@ impl Backing for RedbStore {
         }
         {
             let mut rows = transaction.open_table(self.table())?;
-            for (key, row) in changes {
+            for (key, row) in changes.iter() {
                 match row {
-                    Some(row) => drop(rows.insert(key.as_slice(), row.as_slice())?),
-                    None => drop(rows.remove(key.as_slice())?),
+                    Some(row) => drop(rows.insert(key, row)?),
+                    None => drop(rows.remove(key)?),
                 }
             }
             transaction.open_table(NOTES)?.insert(self.name.as_str(), &note(covered)[..])?;

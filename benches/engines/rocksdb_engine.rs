@@ -3,7 +3,7 @@
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
-use headwater_topology::engines::{Backing, Change, Covered, StateDirectory, Visitor};
+use headwater_topology::engines::{Backing, Changes, Covered, Reader, StateDirectory, Visitor};
 use headwater_topology::{BoxError, TaskId};
 use rocksdb::{
     BlockBasedOptions, Cache, DB, DBCompressionType, Direction, IteratorMode, Options, WriteBatch,
@@ -46,8 +46,8 @@ impl Backing for RocksDbStore {
         self.0.get(NOTE)?.map(|note| read_note(&note)).transpose()
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, BoxError> {
-        Ok(self.0.get(row_key(key))?)
+    fn read(&self, key: &[u8], reader: &mut Reader<'_>) -> Result<(), BoxError> {
+        self.0.get_pinned(row_key(key))?.map_or(Ok(()), |row| reader(&row))
     }
 
     fn visit(
@@ -94,12 +94,12 @@ impl Backing for RocksDbStore {
         Ok(())
     }
 
-    fn write(&self, changes: Vec<Change>, covered: Covered) -> Result<(), BoxError> {
+    fn write(&self, changes: &mut Changes, covered: Covered) -> Result<(), BoxError> {
         let mut batch = WriteBatch::default();
-        for (key, row) in changes {
+        for (key, row) in changes.iter() {
             match row {
-                Some(row) => batch.put(row_key(&key), row),
-                None => batch.delete(row_key(&key)),
+                Some(row) => batch.put(row_key(key), row),
+                None => batch.delete(row_key(key)),
             }
         }
         batch.put(NOTE, note(covered));

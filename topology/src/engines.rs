@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use crate::backing::{Backing, Change, Covered, StateDirectory, Visitor};
+pub use crate::backing::{Backing, Changes, Covered, Reader, StateDirectory, Visitor};
 use crate::error::BoxError;
 use crate::serdes::DefaultSerde;
 use crate::store::backed_rows::BackedRows;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::backing::{Backing, Change, Covered, Visitor};
+use crate::backing::{Backing, Changes, Covered, Reader, Visitor};
 use crate::error::BoxError;
 use crate::types::TaskId;
 
@@ -86,8 +86,8 @@ impl Backing for Lent {
         self.rows.covered()
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, BoxError> {
-        self.rows.get(key)
+    fn read(&self, key: &[u8], reader: &mut Reader<'_>) -> Result<(), BoxError> {
+        self.rows.read(key, reader)
     }
 
     fn visit(
@@ -99,7 +99,7 @@ impl Backing for Lent {
         self.rows.visit(range, from_end, visitor)
     }
 
-    fn write(&self, changes: Vec<Change>, covered: Covered) -> Result<(), BoxError> {
+    fn write(&self, changes: &mut Changes, covered: Covered) -> Result<(), BoxError> {
         self.change(|rows| rows.write(changes, covered))
     }
 
@@ -151,8 +151,8 @@ mod tests {
 
     fn write(rows: &dyn Backing, offset: u64) -> Result<(), String> {
         let covered = Covered { offset: Offset::new(offset), epoch: LeaderEpoch::new(0), state: 0 };
-        let row = (b"k".to_vec(), Some(offset.to_be_bytes().to_vec()));
-        rows.write(vec![row], covered).map_err(|reason| reason.to_string())
+        let mut changes = [(b"k", Some(offset.to_be_bytes()))].into_iter().collect();
+        rows.write(&mut changes, covered).map_err(|reason| reason.to_string())
     }
 
     /// The group has given the task of a copy to another thread of the process, and the one that

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::backing::{Backing, Change, Covered, StateDirectory, Visitor};
+use crate::backing::{Backing, Changes, Covered, Reader, StateDirectory, Visitor};
 use crate::error::BoxError;
 use crate::types::TaskId;
 
@@ -22,9 +22,9 @@ impl Rows {
     fn apply(&mut self, write: &Write) {
         match write {
             Write::Changes(changes, covered) => {
-                for (key, row) in changes {
+                for (key, row) in changes.iter() {
                     match row {
-                        Some(row) => self.rows.insert(key.clone(), row.clone()),
+                        Some(row) => self.rows.insert(key.to_vec(), row.to_vec()),
                         None => self.rows.remove(key),
                     };
                 }
@@ -37,7 +37,7 @@ impl Rows {
 
 #[derive(Clone, Debug)]
 enum Write {
-    Changes(Vec<Change>, Covered),
+    Changes(Changes, Covered),
     Clear,
 }
 
@@ -105,8 +105,10 @@ impl Backing for SimulatedStore {
         Ok(self.state.lock().stores.get(&self.name).and_then(|rows| rows.covered))
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, BoxError> {
-        Ok(self.state.lock().stores.get(&self.name).and_then(|rows| rows.rows.get(key).cloned()))
+    fn read(&self, key: &[u8], reader: &mut Reader<'_>) -> Result<(), BoxError> {
+        let stores = &self.state.lock().stores;
+        let row = stores.get(&self.name).and_then(|rows| rows.rows.get(key));
+        row.map_or(Ok(()), |row| reader(row))
     }
 
     fn visit(
@@ -132,8 +134,8 @@ impl Backing for SimulatedStore {
         Ok(())
     }
 
-    fn write(&self, changes: Vec<Change>, covered: Covered) -> Result<(), BoxError> {
-        self.write(Write::Changes(changes, covered));
+    fn write(&self, changes: &mut Changes, covered: Covered) -> Result<(), BoxError> {
+        self.write(Write::Changes(changes.clone(), covered));
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::ops::Bound;
 
 use headwater_log_store::{RecordView, Timestamp};
 
-use crate::backing::{Backing, Change, Covered};
+use crate::backing::{Backing, Changes, Covered};
 use crate::error::BoxError;
 
 /// A row as it is on disk: the timestamp, and the value behind it.
@@ -18,7 +18,7 @@ pub(crate) struct BackedRows {
     /// How many bytes of rows stay in memory, counted as they are on disk.
     resident_bytes_max: usize,
     /// What the next write writes.
-    pending: RefCell<Vec<Change>>,
+    pending: RefCell<Changes>,
     /// Why a row could not be read. What was computed without it must not be committed.
     failure: RefCell<Option<String>>,
     /// The sizes of the rows read and written so far, for an average.
@@ -31,7 +31,7 @@ impl BackedRows {
         Self {
             backing,
             resident_bytes_max,
-            pending: RefCell::new(Vec::new()),
+            pending: RefCell::default(),
             failure: RefCell::new(None),
             seen_bytes: 0,
             seen_rows: 0,
@@ -40,12 +40,28 @@ impl BackedRows {
 
     /// The row of a key. One that cannot be read is noted, and stops the next commit.
     pub(crate) fn get(&mut self, key: &[u8]) -> Option<RawRow> {
-        match self.try_get(key) {
-            Ok(Some(row)) => {
-                self.count(key.len() + row.1.len());
+        self.read(key, |timestamp, value| Ok((timestamp, value.to_vec())))
+    }
+
+    /// What `parse` makes of the row of a key. One that cannot be read is noted, and stops the next
+    /// commit.
+    pub(crate) fn read<T>(
+        &mut self,
+        key: &[u8],
+        mut parse: impl FnMut(Timestamp, &[u8]) -> Result<T, BoxError>,
+    ) -> Option<T> {
+        let mut found = None;
+        let shown = self.backing.read(key, &mut |row| {
+            let (timestamp, value) = split(row)?;
+            found = Some((parse(timestamp, value)?, value.len()));
+            Ok(())
+        });
+        match shown {
+            Ok(()) => {
+                let (row, value_bytes) = found?;
+                self.count(key.len() + value_bytes);
                 Some(row)
             }
-            Ok(None) => None,
             Err(reason) => {
                 self.fail(&reason);
                 None
@@ -86,17 +102,19 @@ impl BackedRows {
 
     /// Adds a change to the next write.
     pub(crate) fn add(&self, key: &[u8], row: Option<(Timestamp, &[u8])>) {
-        let row = row.map(|(timestamp, value)| encode(timestamp, value));
-        self.pending.borrow_mut().push((key.to_vec(), row));
+        let millis = row.map_or(0, |(timestamp, _)| timestamp.as_millis()).to_be_bytes();
+        let row = row.map(|(_, value)| [&millis[..], value]);
+        self.pending.borrow_mut().push(key, row.as_ref().map(|row| &row[..]));
     }
 
     /// Writes what was added.
     pub(crate) fn write(&mut self, covered: Covered) -> Result<(), BoxError> {
-        let pending = self.pending.take();
-        let bytes = |(key, row): &Change| key.len() + row.as_ref().map_or(0, Vec::len);
-        self.seen_bytes += pending.iter().map(bytes).sum::<usize>();
+        let mut pending = self.pending.borrow_mut();
+        self.seen_bytes += pending.bytes_len();
         self.seen_rows += pending.len();
-        self.backing.write(pending, covered)
+        let written = self.backing.write(&mut pending, covered);
+        pending.clear();
+        written
     }
 
     /// Adds a line of the changelog to the next write.
@@ -152,14 +170,12 @@ impl BackedRows {
     }
 }
 
-fn encode(timestamp: Timestamp, value: &[u8]) -> Vec<u8> {
-    let mut row = timestamp.as_millis().to_be_bytes().to_vec();
-    row.extend_from_slice(value);
-    row
+fn decode(row: &[u8]) -> Result<RawRow, BoxError> {
+    split(row).map(|(timestamp, value)| (timestamp, value.to_vec()))
 }
 
-fn decode(row: &[u8]) -> Result<RawRow, BoxError> {
+fn split(row: &[u8]) -> Result<(Timestamp, &[u8]), BoxError> {
     let (timestamp, value) = row.split_at_checked(8).ok_or("a row is too short for its time")?;
     let millis = i64::from_be_bytes(timestamp.try_into()?);
-    Ok((Timestamp::from_millis(millis), value.to_vec()))
+    Ok((Timestamp::from_millis(millis), value))
 }

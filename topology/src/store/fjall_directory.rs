@@ -8,10 +8,10 @@ use std::io;
 use std::ops::Bound;
 use std::path::Path;
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 use headwater_log_store::{LeaderEpoch, Offset};
 
-use crate::backing::{Backing, Change, Covered, StateDirectory, Visitor};
+use crate::backing::{Backing, Changes, Covered, Reader, StateDirectory, Visitor};
 use crate::error::BoxError;
 use crate::types::TaskId;
 
@@ -77,11 +77,12 @@ impl Backing for FjallStore {
         }))
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, BoxError> {
+    fn read(&self, key: &[u8], reader: &mut Reader<'_>) -> Result<(), BoxError> {
         if key.len() >= KEY_BYTES_MAX {
-            return Ok(None);
+            return Ok(());
         }
-        Ok(self.rows.get(row_key(key)).map_err(explained)?.map(|row| row.to_vec()))
+        let row = self.rows.get(row_key(key)).map_err(explained)?;
+        row.map_or(Ok(()), |row| reader(&row))
     }
 
     fn visit(
@@ -108,18 +109,22 @@ impl Backing for FjallStore {
         Ok(())
     }
 
-    fn write(&self, mut changes: Vec<Change>, covered: Covered) -> Result<(), BoxError> {
+    fn write(&self, changes: &mut Changes, covered: Covered) -> Result<(), BoxError> {
         // The engine looks for the place of each: neighbours are in the processor's caches by then.
-        changes.sort_by(|(key, _), (other, _)| key.cmp(other));
-        let mut batch = self.database.batch();
-        for (key, row) in changes {
+        changes.sort();
+        let batch = OwnedWriteBatch::with_capacity(self.database.clone(), changes.len() + 1);
+        // As the database's own batches: it is with the operating system when it is committed.
+        let mut batch = batch.durability(Some(PersistMode::Buffer));
+        let mut place = Vec::new();
+        for (key, row) in changes.iter() {
             if key.len() >= KEY_BYTES_MAX {
                 let len = key.len();
                 return Err(format!("a key of {len} bytes is too long for the disk").into());
             }
+            put_row_key(key, &mut place);
             match row {
-                Some(row) => batch.insert(&self.rows, row_key(&key), row),
-                None => batch.remove(&self.rows, row_key(&key)),
+                Some(row) => batch.insert(&self.rows, &place[..], row),
+                None => batch.remove(&self.rows, &place[..]),
             }
         }
         let mut note = covered.offset.value().to_be_bytes().to_vec();
@@ -165,9 +170,14 @@ fn explained(error: fjall::Error) -> BoxError {
 
 fn row_key(key: &[u8]) -> Vec<u8> {
     let mut row = Vec::with_capacity(1 + key.len());
+    put_row_key(key, &mut row);
+    row
+}
+
+fn put_row_key(key: &[u8], row: &mut Vec<u8>) {
+    row.clear();
     row.push(ROW);
     row.extend_from_slice(key);
-    row
 }
 
 #[cfg(test)]
@@ -208,8 +218,8 @@ mod tests {
         {
             let rows = FjallDirectory::open(dir.path()).unwrap().store(TASK, "s").unwrap();
             assert_eq!(rows.covered().unwrap(), None);
-            let changes = model.iter().map(|(key, row)| (key.clone(), Some(row.clone())));
-            rows.write(changes.collect(), covered(7)).unwrap();
+            let changes = model.iter().map(|(key, row)| (key, Some(row)));
+            rows.write(&mut changes.collect(), covered(7)).unwrap();
         }
         let rows = FjallDirectory::open(dir.path()).unwrap().store(TASK, "s").unwrap();
         assert_eq!((rows.covered().unwrap(), rows.len()), (Some(covered(7)), keys.len()));
@@ -233,7 +243,8 @@ mod tests {
             expected.reverse();
             assert_eq!(visited(&*rows, range, true), expected);
         }
-        let error = rows.write(vec![(vec![0; 65_535], None)], covered(8)).unwrap_err();
+        let mut changes = [([0; 65_535], None::<&[u8]>)].into_iter().collect();
+        let error = rows.write(&mut changes, covered(8)).unwrap_err();
         assert_eq!(error.to_string(), "a key of 65535 bytes is too long for the disk");
         assert_eq!(rows.get(&[0; 65_535]).unwrap(), None);
     }
@@ -253,7 +264,8 @@ mod tests {
         let directory = FjallDirectory::open(dir.path()).unwrap();
         let [rows, others] = ["s", "t"].map(|store| directory.store(TASK, store).unwrap());
         for rows in [&rows, &others] {
-            rows.write(vec![(b"k".to_vec(), Some(b"v".to_vec()))], covered(1)).unwrap();
+            let mut changes = [(b"k", Some(b"v"))].into_iter().collect();
+            rows.write(&mut changes, covered(1)).unwrap();
         }
         rows.clear().unwrap();
         assert_eq!((rows.covered().unwrap(), rows.get(b"k").unwrap()), (None, None));
