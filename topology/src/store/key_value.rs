@@ -9,7 +9,7 @@ use std::rc::Rc;
 use headwater_log_store::RecordView;
 
 use crate::error::{BoxError, Error, Result};
-use crate::serdes::SerdeRef;
+use crate::serdes::{Serde, SerdeRef};
 use crate::store::backed_rows::BackedRows;
 use crate::store::managed::{ChangelogRecord, ChangelogWriter, ManagedStore};
 use crate::store::record_cache::{
@@ -45,6 +45,21 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyValueStore<K, V> {
     /// The value of a key, to be changed in place.
     #[inline]
     pub(crate) fn change(&mut self, key: &K) -> &mut Option<ValueAndTimestamp<V>> {
+        let is_loaded = self.index.is_some() || self.cache.is_some();
+        if is_loaded {
+            self.prepare_change(key);
+        }
+        let Self { table, backed, key_serde, value_serde, .. } = self;
+        match backed {
+            Some(backed) if !is_loaded => {
+                table.change_or_load(key, || load_row(backed, &**key_serde, &**value_serde, key))
+            }
+            _ => table.change(key),
+        }
+    }
+
+    /// Brings the row of a key into the table, and tells index and cache that it changes.
+    fn prepare_change(&mut self, key: &K) {
         self.load(key);
         if self.index.is_some() && self.table.get(key, Isolation::Current).is_none() {
             // An index that misses a key would hide it.
@@ -58,7 +73,6 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyValueStore<K, V> {
             let row = || self.table.get(key, Isolation::Current).map(|row| row.value.clone());
             cache.begin(key, row);
         }
-        self.table.change(key)
     }
 
     pub(crate) fn get(&mut self, key: &K, isolation: Isolation) -> Option<&ValueAndTimestamp<V>> {
@@ -76,16 +90,8 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyValueStore<K, V> {
 
     fn load_from_disk(&mut self, key: &K) {
         let Some(backed) = &mut self.backed else { return };
-        let mut bytes = Vec::new();
-        let loaded = self.key_serde.serialize(key, &mut bytes).and_then(|()| {
-            let Some((timestamp, value)) = backed.get(&bytes) else { return Ok(None) };
-            let value = self.value_serde.deserialize(&value)?;
-            Ok(Some(ValueAndTimestamp { value, timestamp }))
-        });
-        match loaded {
-            Ok(Some(row)) => self.table.restore(key.clone(), Some(row)),
-            Ok(None) => {}
-            Err(reason) => backed.fail(&reason),
+        if let Some(row) = load_row(backed, &*self.key_serde, &*self.value_serde, key) {
+            self.table.restore(key.clone(), Some(row));
         }
     }
 
@@ -223,6 +229,24 @@ impl<K: Hash + Eq + Clone + 'static, V: Clone + 'static> KeyValueStore<K, V> {
             .map(|(key, _)| Ok((self.serialize_key(key)?, key.clone())))
             .collect()
     }
+}
+
+/// The row of a key on disk. One that cannot be read is noted, and stops the next commit.
+fn load_row<K: 'static, V: 'static>(
+    backed: &mut BackedRows,
+    key_serde: &dyn Serde<K>,
+    value_serde: &dyn Serde<V>,
+    key: &K,
+) -> Option<ValueAndTimestamp<V>> {
+    let mut bytes = Vec::new();
+    if let Err(reason) = key_serde.serialize(key, &mut bytes) {
+        backed.fail(&reason);
+        return None;
+    }
+    backed.read(&bytes, |timestamp, value| {
+        let value = value_serde.deserialize(value)?;
+        Ok(ValueAndTimestamp { value, timestamp })
+    })
 }
 
 /// Rows that were changed since the last commit, or removed, by the bytes of their keys.
