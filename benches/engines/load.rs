@@ -11,6 +11,7 @@ use headwater_topology::engines::{Backing, Changes, Covered, StoreOn};
 use headwater_topology::{BoxError, TaskId};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::changelog::Changelog;
 use crate::engine::Engine;
 
 const VALUE_BYTES: usize = 100;
@@ -40,6 +41,8 @@ pub enum Side {
     Ours(Engine),
     /// The engine by itself: a get each, and a batch for a commit.
     Bare(Engine),
+    /// An index in memory, and the values in the changelog.
+    Changelog,
     /// Nothing on disk.
     HashMap,
 }
@@ -52,7 +55,8 @@ pub struct Taken {
     pub disk_bytes: u64,
 }
 
-trait Rows {
+/// What the load asks for.
+pub trait Rows {
     fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, BoxError>;
     fn put(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<(), BoxError>;
     fn commit(&mut self, covered: Covered) -> Result<(), BoxError>;
@@ -120,6 +124,7 @@ pub fn run(side: Side, keys: Keys, size: Size, dir: &Path) -> Result<Taken, BoxE
             rows: engine.open(dir)?.store(TASK, "rows")?,
             changes: Changes::default(),
         }),
+        Side::Changelog => Box::new(Changelog::create(dir)?),
         Side::HashMap => Box::new(HashMap::new()),
     };
     let mut rng = Rng::with_seed(1);

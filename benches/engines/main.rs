@@ -2,6 +2,7 @@
 //! they keep when their process is killed.
 #![allow(missing_docs, clippy::cast_precision_loss, reason = "a benchmark, not an API")]
 
+mod changelog;
 mod crash;
 mod engine;
 mod load;
@@ -64,7 +65,7 @@ fn measure(full: bool, only: &str) -> Result<(), BoxError> {
     println!("|---|---|---|---|---|---|");
     let mut sides: Vec<Side> =
         Engine::ALL.iter().flat_map(|engine| [Side::Ours(*engine), Side::Bare(*engine)]).collect();
-    sides.push(Side::HashMap);
+    sides.extend([Side::Changelog, Side::HashMap]);
     sides.retain(|side| format!("{side:?}").to_lowercase().contains(&only.to_lowercase()));
     for keys in [Keys::Zipfian, Keys::Uniform] {
         let mut taken: Vec<Vec<Taken>> = vec![Vec::new(); sides.len()];
