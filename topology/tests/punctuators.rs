@@ -129,10 +129,12 @@ fn advance(driver: &TopologyTestDriver, steps: &[u64]) {
 /// Kafka Streams' `TopologyTestDriverTest` and the reference's own example.
 #[test]
 fn stream_time_calls_once_per_trigger_on_multiples_of_the_interval() {
-    let cases: [(&[i64], &[i64]); 3] = [
+    let cases: [(&[i64], &[i64]); 4] = [
         (&[42, 42, 51, 52, 61, 65, 71, 72, 95, 101, 102], &[42, 51, 61, 71, 95, 101]),
         (&[3, 12, 13, 47, 50], &[3, 12, 47, 50]),
         (&[25, 7, 29, 31, 12], &[25, 31]),
+        // The time of the next call but one: both are this call.
+        (&[3, 20, 21, 30], &[3, 20, 30]),
     ];
     for (times, expected) in cases {
         let driver = driver(by_stream_time);

@@ -211,6 +211,8 @@ fn repeated_records_of_a_key_are_dropped_for_a_time_from_the_one_that_was_let_th
         S p a 22 => p a 22       # out of order, but in time
         S p b 33 => p b 33
         S p c 23                 # in time by the millisecond, and a duplicate
+        S r a 23 => r a 23       # in time by the millisecond, and none
+        S q b 24                 # before what it repeats
         S z late 22              # nobody knows
         restart
         S k c 41

@@ -193,3 +193,30 @@ fn write(log: &dyn Log, application_id: &str, lines: &[(String, Option<&str>)]) 
     }
     producer.flush().map_err(Error::log(failed()))
 }
+
+#[cfg(test)]
+mod tests {
+    use headwater_log_store::{Log, LogStore, NewTopic};
+
+    use super::{Formats, Part, note, noted, state_id};
+
+    #[test]
+    fn a_part_is_noted_until_its_topic_is_gone_and_the_states_number_stays() {
+        let log = LogStore::in_memory().unwrap();
+        let parts = [Part::Store("a".to_owned()), Part::Repartition("b-repartition".to_owned())];
+        let all: Formats = parts.iter().map(|part| (part.clone(), "i64".to_owned())).collect();
+        for part in &parts {
+            log.create_topic(&NewTopic::new(part.topic("app"))).unwrap();
+        }
+        note(&log, "app", &all).unwrap();
+        assert_eq!(noted(&log, "app").unwrap(), all);
+        let state = state_id(&log, "app").unwrap();
+        note(&log, "app", &Formats::new()).unwrap();
+        assert_eq!(noted(&log, "app").unwrap(), all, "their topics are there");
+        log.delete_topic(&parts[0].topic("app")).unwrap();
+        note(&log, "app", &Formats::new()).unwrap();
+        let left: Vec<Part> = noted(&log, "app").unwrap().into_keys().collect();
+        assert_eq!(left, parts[1..]);
+        assert_eq!(state_id(&log, "app").unwrap(), state);
+    }
+}

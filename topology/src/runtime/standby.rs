@@ -270,9 +270,16 @@ fn rank(name: &str, task: usize) -> (u32, &str) {
 mod tests {
     use std::collections::BTreeMap;
 
-    use headwater_log_store::{MemberDescription, PartitionId, TopicName, TopicPartition};
+    use std::sync::Arc;
 
-    use super::copies_of;
+    use headwater_log_store::{
+        Log, LogStore, MemberDescription, NewTopic, Offset, PartitionId, ProducerConfig,
+        ProducerRecord, TopicName, TopicPartition,
+    };
+
+    use super::{Application, StandbyCopy, Standbys, changelog_of, copies_of};
+    use crate::config::StreamsConfig;
+    use crate::dsl::builder::StreamsBuilder;
     use crate::types::TaskId;
 
     fn member(client_id: &str, tasks: &[u32]) -> MemberDescription {
@@ -347,5 +354,31 @@ mod tests {
         let tasks = [Some(task(0)), None, Some(task(2))];
         let copies = copies_of("app-b-1", &members, &tasks, 1);
         assert_eq!(copies.into_iter().collect::<Vec<_>>(), [task(0)]);
+    }
+
+    #[test]
+    fn a_copy_is_not_taken_that_lacks_what_its_changelog_has_dropped() {
+        let log: Arc<dyn Log> = Arc::new(LogStore::in_memory().unwrap());
+        log.create_topic(&NewTopic::new("in")).unwrap();
+        let builder = StreamsBuilder::new();
+        builder.stream::<String, String>("in").group_by_key().count("counts");
+        let graph = builder.build().unwrap().graph;
+        let application = Application::open(&graph, StreamsConfig::new("app"), &log).unwrap();
+        let changelog = changelog_of("app-counts-changelog", task(0)).unwrap();
+        let mut producer = log.producer(&ProducerConfig::default()).unwrap();
+        for key in ["a", "b", "c"] {
+            let (key, value) = (Some(key.as_bytes()), Some(&[0, 0, 0, 0, 0, 0, 0, 1][..]));
+            let topic = changelog.topic.as_str();
+            let _ = producer.send(&ProducerRecord { key, value, ..ProducerRecord::to(topic) });
+        }
+        producer.flush().unwrap();
+        let mut standbys = Standbys::new(log.as_ref(), "me".to_owned()).unwrap();
+        let copy = || StandbyCopy::begin(&application, None, task(0)).unwrap();
+        standbys.copies.insert(task(0), copy());
+        assert!(standbys.release(log.as_ref(), task(0)).is_some(), "it has nothing yet");
+        assert!(standbys.release(log.as_ref(), task(0)).is_none(), "it was taken");
+        standbys.copies.insert(task(0), copy());
+        log.delete_records(&changelog, Offset::new(2)).unwrap();
+        assert!(standbys.release(log.as_ref(), task(0)).is_none(), "two lines are gone");
     }
 }
