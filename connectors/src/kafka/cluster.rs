@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_log_store::{
-    Clock, Error, LogId, Offset, PartitionId, Result, SystemClock, TopicName, TopicPartition,
-    Watermarks,
+    Clock, Error, LogId, PartitionId, Result, SystemClock, TopicName, TopicPartition,
 };
 use parking_lot::Mutex;
 use rdkafka::admin::{AdminClient, AdminOptions};
@@ -18,7 +17,6 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::types::RDKafkaRespErr;
 
 use crate::kafka::context::{NativeConsumer, ReaderContext, log, log_error};
-use crate::kafka::convert::{native_partition, offset_of};
 use crate::kafka::failure;
 use crate::kafka::member::Members;
 use crate::kafka::settings::{Settings, refused};
@@ -50,10 +48,10 @@ pub(super) struct Cluster {
     pub(super) admin: AdminClient<AdminContext>,
     /// Asks about topics and offsets. It reads what is not committed as well, so that the ends it
     /// finds are the high watermarks.
-    query: NativeConsumer,
+    pub(super) query: NativeConsumer,
     /// Asks where partitions end for readers of what was committed: the last stable offsets. A
     /// consumer's own client would answer only after the fetch that it waits for.
-    stable: NativeConsumer,
+    pub(super) stable: NativeConsumer,
     /// One client for each group that was asked about: a client belongs to one group.
     groups: Mutex<BTreeMap<String, Arc<NativeConsumer>>>,
     pub(super) members: Members,
@@ -231,72 +229,6 @@ impl Cluster {
             }
         }
         Ok(())
-    }
-
-    /// The log start offset and the high watermark.
-    pub(super) fn watermarks(&self, topic_partition: &TopicPartition) -> Result<Watermarks> {
-        self.watermarks_by(&self.query, topic_partition)
-    }
-
-    /// As [`watermarks`](Self::watermarks), for a reader of what was committed: the end is the last
-    /// stable offset.
-    pub(super) fn stable_watermarks(&self, topic_partition: &TopicPartition) -> Result<Watermarks> {
-        self.watermarks_by(&self.stable, topic_partition)
-    }
-
-    fn watermarks_by(
-        &self,
-        client: &NativeConsumer,
-        topic_partition: &TopicPartition,
-    ) -> Result<Watermarks> {
-        let topic = topic_partition.topic.as_str();
-        let partition = native_partition(topic_partition.partition);
-        let deadline = self.now().saturating_add(self.settings.request_timeout);
-        loop {
-            let mut unknown = false;
-            let asked = self.retry("watermarks", |timeout| {
-                let asked = client.fetch_watermarks(topic, partition, timeout);
-                unknown = asked.as_ref().is_err_and(is_unknown);
-                asked
-            });
-            match asked {
-                Ok((start, end)) => {
-                    return Ok(Watermarks { start: offset_of(start), end: offset_of(end) });
-                }
-                Err(error) if !unknown || self.now() >= deadline => return Err(error),
-                Err(_) => {
-                    self.check_exists(topic_partition)?;
-                    // It is there, so the client has an old picture of the topic.
-                    self.retry("watermarks", |timeout| {
-                        client.fetch_metadata(Some(topic), timeout)
-                    })?;
-                    pause();
-                }
-            }
-        }
-    }
-
-    /// For each partition the first offset with at least that timestamp.
-    pub(super) fn offsets_for_times(
-        &self,
-        times: &[(TopicPartition, headwater_log_store::Timestamp)],
-    ) -> Result<Vec<Option<Offset>>> {
-        use rdkafka::topic_partition_list::Offset as Native;
-        let mut found = Vec::with_capacity(times.len());
-        for (topic_partition, time) in times {
-            self.check_exists(topic_partition)?;
-            let asked = crate::kafka::convert::list([(
-                topic_partition,
-                // A time before 1970 is before every record that has one.
-                Native::Offset(time.as_millis().max(0)),
-            )])?;
-            let answer = self.retry("offsets_for_times", |timeout| {
-                self.query.offsets_for_times(asked.clone(), timeout)
-            })?;
-            let first = answer.elements().first().map(|element| element.offset());
-            found.push(first.and_then(crate::kafka::convert::offset));
-        }
-        Ok(found)
     }
 
     /// All partitions of a topic.

@@ -46,7 +46,10 @@ impl KafkaConsumer {
             self.serve(&mut told)?;
             self.restart()?;
             let batches = self.collect()?;
-            if self.bell.take_wake() || !batches.is_empty() {
+            let mut assigned = self.assigned.iter_mut();
+            // As with Kafka's own consumer: who waits for a position need not wait for a record.
+            let has_moved = assigned.any(|each| std::mem::take(&mut each.has_passed_marks));
+            if self.bell.take_wake() || !batches.is_empty() || has_moved {
                 return Ok(batches);
             }
             for assigned in &mut self.assigned {

@@ -72,6 +72,50 @@ impl KafkaLog {
         KafkaLogBuilder::new(bootstrap.into())
     }
 
+    /// Asks for topics to be created, and waits until those that are there now are known.
+    fn request_topics(&self, topics: &[&NewTopic]) -> Result<Vec<Result<()>>> {
+        if topics.is_empty() {
+            return Ok(Vec::new());
+        }
+        let cluster = &self.cluster;
+        let replicas = cluster.settings.replication_factor.map_or(-1, i32::from);
+        let native: Vec<_> = topics.iter().map(|topic| native_topic(topic, replicas)).collect();
+        let answers = cluster.retry("create_topic", |_| {
+            block_on(cluster.admin.create_topics(&native, &cluster.options()))
+        })?;
+        let codes: BTreeMap<String, Option<Code>> = answers
+            .into_iter()
+            .map(|answer| match answer {
+                Ok(topic) => (topic, None),
+                Err((topic, code)) => (topic, Some(code)),
+            })
+            .collect();
+        let answer = |topic: &&NewTopic| {
+            let code = codes.get(&topic.name).copied().unwrap_or(Some(Code::BadMessage));
+            self.judge_creation(topic, code)
+        };
+        Ok(topics.iter().map(answer).collect())
+    }
+
+    fn judge_creation(&self, topic: &NewTopic, code: Option<Code>) -> Result<()> {
+        let cluster = &self.cluster;
+        match code {
+            None => cluster.wait_until_known("create_topic", || {
+                Ok(cluster.find_partitions(&topic.name)? == Some(topic.partitions))
+            }),
+            Some(Code::TopicAlreadyExists) => {
+                // Somebody else may be creating it right now, and whoever hears that it exists
+                // goes on to use it.
+                cluster.wait_until_known("create_topic", || {
+                    Ok(cluster.find_partitions(&topic.name)?.is_some())
+                })?;
+                Err(Error::TopicExists { topic: TopicName::new(&topic.name)? })
+            }
+            Some(Code::InvalidConfig) => Err(config_error(&topic.configs)),
+            Some(code) => Err(failure::of_code("create_topic", code)),
+        }
+    }
+
     fn configs_of(&self, topics: &[&str]) -> Result<Vec<ConfigResource>> {
         let cluster = &self.cluster;
         let asked: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
@@ -98,38 +142,21 @@ impl Log for KafkaLog {
     }
 
     fn create_topic(&self, topic: &NewTopic) -> Result<()> {
-        let name = TopicName::new(&topic.name)?;
-        if topic.partitions == 0 {
-            return Err(refused("partitions", "0", "a topic has at least one partition"));
-        }
-        let cluster = &self.cluster;
-        let replicas = cluster.settings.replication_factor.map_or(-1, i32::from);
-        let partitions = i32::try_from(topic.partitions).unwrap_or(i32::MAX);
-        let mut native =
-            NativeTopic::new(&topic.name, partitions, TopicReplication::Fixed(replicas));
-        for (key, value) in &topic.configs {
-            native = native.set(key, value);
-        }
-        let created = cluster.retry("create_topic", |_| {
-            first(block_on(cluster.admin.create_topics([&native], &cluster.options())))
-        })?;
-        match created {
-            Ok(_) => cluster.wait_until_known("create_topic", || {
-                Ok(cluster.find_partitions(&topic.name)? == Some(topic.partitions))
-            }),
-            Err((_, Code::TopicAlreadyExists)) => {
-                // Somebody else may be creating it right now, and whoever hears that it exists
-                // goes on to use it.
-                cluster.wait_until_known("create_topic", || {
-                    Ok(cluster.find_partitions(&topic.name)?.is_some())
-                })?;
-                Err(Error::TopicExists { topic: name })
-            }
-            Err((_, Code::InvalidConfig)) => Err(config_error(&topic.configs)),
-            Err((_, code)) => Err(failure::of_code("create_topic", code)),
-        }
+        let mut answers = self.create_topics(std::slice::from_ref(topic)).into_iter();
+        answers.next().expect("one topic has one answer")
     }
 
+    fn create_topics(&self, topics: &[NewTopic]) -> Vec<Result<()>> {
+        let checked: Vec<Result<()>> = topics.iter().map(check_new).collect();
+        let good = topics.iter().zip(&checked).filter(|(_, checked)| checked.is_ok());
+        let good: Vec<&NewTopic> = good.map(|(topic, _)| topic).collect();
+        let mut answers = match self.request_topics(&good) {
+            Ok(answers) => answers.into_iter(),
+            Err(error) => vec![Err(error); good.len()].into_iter(),
+        };
+        let mut answer = |()| answers.next().unwrap_or(Ok(()));
+        checked.into_iter().map(|checked| checked.and_then(&mut answer)).collect()
+    }
     fn create_partitions(&self, topic: &str, total: u32) -> Result<()> {
         let cluster = &self.cluster;
         let before = cluster.partitions(&TopicName::new(topic)?)?;
@@ -237,6 +264,10 @@ impl Log for KafkaLog {
         self.cluster.watermarks(topic_partition)
     }
 
+    fn all_watermarks(&self, partitions: &[TopicPartition]) -> Result<Vec<Watermarks>> {
+        self.cluster.all_watermarks(partitions)
+    }
+
     fn offset_for_leader_epoch(
         &self,
         topic_partition: &TopicPartition,
@@ -311,6 +342,20 @@ impl Log for KafkaLog {
     fn is_embedded(&self) -> bool {
         false
     }
+}
+
+fn check_new(topic: &NewTopic) -> Result<()> {
+    TopicName::new(&topic.name)?;
+    match topic.partitions {
+        0 => Err(refused("partitions", "0", "a topic has at least one partition")),
+        _ => Ok(()),
+    }
+}
+
+fn native_topic(topic: &NewTopic, replicas: i32) -> NativeTopic<'_> {
+    let partitions = i32::try_from(topic.partitions).unwrap_or(i32::MAX);
+    let native = NativeTopic::new(&topic.name, partitions, TopicReplication::Fixed(replicas));
+    topic.configs.iter().fold(native, |native, (key, value)| native.set(key, value))
 }
 
 /// The answer for the one thing that was asked for.

@@ -5,6 +5,7 @@ mod convert;
 mod context;
 mod member;
 mod cluster;
+mod watermarks;
 mod groups;
 mod partition;
 mod confirm;

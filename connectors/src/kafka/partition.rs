@@ -34,6 +34,8 @@ pub(super) struct Assigned {
     pub(super) begun: bool,
     /// Whether all that can be read was returned, as far as the last fetch knows.
     pub(super) at_end: bool,
+    /// Whether the position has moved over marks of transactions since the last poll.
+    pub(super) has_passed_marks: bool,
     /// Whether somebody wanted to know the position at the end.
     pub(super) asked: Cell<bool>,
     /// An end that a fetch which began after it was known has yet to reach.
@@ -61,6 +63,7 @@ impl Assigned {
             restart: false,
             begun: false,
             at_end: false,
+            has_passed_marks: false,
             asked: Cell::new(false),
             confirming: None,
             looked: None,
@@ -122,6 +125,7 @@ impl Assigned {
         self.at_end = true;
         if let Some(end) = self.confirming.take() {
             // All before it was returned: what is left are the marks of transactions.
+            self.has_passed_marks |= self.position.is_some_and(|position| position < end);
             self.position = self.position.map(|position| position.max(end));
         }
     }

@@ -21,6 +21,8 @@ use crate::kafka::known_topics::KnownTopics;
 
 /// How long a flush waits before it looks again, at first and at most.
 const FLUSH_PAUSES: [Duration; 2] = [Duration::from_micros(100), Duration::from_millis(2)];
+/// Where the brokers keep transactions. A new producer asks for it, so that one of them answers.
+const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 /// What a record takes in a batch beside its key, value and headers, about.
 const RECORD_OVERHEAD_BYTES: usize = 24;
 
@@ -59,11 +61,20 @@ impl KafkaProducer {
             begun: Duration::ZERO,
         };
         if producer.transactional_id.is_some() {
+            producer.wait_until_connected();
             // It fences older producers of this id, and ends what they left open.
             producer
                 .transactional("producer", |client, timeout| client.init_transactions(timeout))?;
         }
         Ok(producer)
+    }
+
+    /// Waits for the first broker to answer: librdkafka asks for the coordinator of transactions again
+    /// only after 500 ms if no broker is there when it is told to.
+    fn wait_until_connected(&self) {
+        let timeout = self.cluster.settings.request_timeout;
+        // What is the matter with a cluster that does not answer, the next call says.
+        let _ = self.client.client().fetch_metadata(Some(TRANSACTIONS_TOPIC), timeout);
     }
 
     /// A call about transactions; librdkafka says when it may be repeated.

@@ -1,6 +1,6 @@
 //! A consumer's partitions: where each is read, and what has come of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use headwater_log_store::{
@@ -86,6 +86,9 @@ impl KafkaConsumer {
         let mut settings = cluster.settings.reader(group);
         settings.set("client.id", &client_id);
         settings.set("max.poll.interval.ms", interval_ms.to_string());
+        if let Some(wait) = config.fetch_wait_max {
+            settings.set("fetch.wait.max.ms", wait.as_millis().to_string());
+        }
         if let Some(session_ms) = settings
             .get("session.timeout.ms")
             .map_or(Ok(45_000), str::parse)
@@ -141,11 +144,17 @@ impl KafkaConsumer {
             Some(group) => groups::committed(&self.cluster, group, partitions)?,
             None => GroupOffsets::new(),
         };
+        let others = partitions.iter().filter(|partition| !committed.contains_key(partition));
+        let others: Vec<TopicPartition> = others.cloned().collect();
+        let watermarks = self.cluster.all_stable_watermarks(&others)?;
+        let watermarks: BTreeMap<&TopicPartition, Watermarks> =
+            others.iter().zip(watermarks).collect();
         let start = |partition: &TopicPartition| {
-            if let Some(noted) = committed.get(partition) {
-                return Ok(Start { offset: noted.offset, end: None });
-            }
-            let Watermarks { start, end } = self.cluster.stable_watermarks(partition)?;
+            let noted = committed.get(partition);
+            let Some(Watermarks { start, end }) = watermarks.get(partition).copied() else {
+                let offset = noted.map_or(Offset::ZERO, |noted| noted.offset);
+                return Ok(Start { offset, end: None });
+            };
             match self.config.auto_offset_reset {
                 AutoOffsetReset::Earliest => Ok(Start { offset: start, end: Some(end) }),
                 AutoOffsetReset::Latest => Ok(Start { offset: end, end: Some(end) }),

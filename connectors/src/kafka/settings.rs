@@ -133,6 +133,9 @@ impl Settings {
         for (key, value) in &self.configs {
             client.set(key, value);
         }
+        // Half of it is also how long librdkafka rests between two new connections, the first one of a
+        // client included: with its own 100 ms each client takes 50 ms before it asks anything.
+        self.default(&mut client, "reconnect.backoff.ms", "20");
         client
     }
 
@@ -220,9 +223,12 @@ mod tests {
         assert_eq!(ours.writer(&in_transactions).get("linger.ms"), Some("25"));
         assert_eq!(ours.writer(&ProducerConfig::default()).get("linger.ms"), None);
         assert_eq!(ours.reader("g").get("fetch.message.max.bytes"), Some("262144"));
+        assert_eq!(ours.client().get("reconnect.backoff.ms"), Some("20"));
         let set = builder().set("linger.ms", "7").set("max.partition.fetch.bytes", "1000");
+        let set = set.set("reconnect.backoff.ms", "100");
         let theirs = set.check().unwrap();
         assert_eq!(theirs.writer(&in_transactions).get("linger.ms"), Some("7"));
+        assert_eq!(theirs.client().get("reconnect.backoff.ms"), Some("100"));
         assert_eq!(theirs.reader("g").get("fetch.message.max.bytes"), None);
         assert_eq!(theirs.reader("g").get("max.partition.fetch.bytes"), Some("1000"));
     }

@@ -164,7 +164,9 @@ macro_rules! whole_contract {
         $crate::contract! { $given:
             topics {
                 a_topic_is_created_described_listed_and_deleted,
+                topics_are_created_together_and_each_has_its_answer,
                 a_topic_gets_more_partitions_and_never_fewer,
+                watermarks_of_many_partitions_come_in_their_order,
                 configs_of_a_topic_are_set_changed_and_taken_back,
                 records_keep_keys_nulls_headers_and_timestamps,
                 keys_choose_the_partition_as_in_kafka_and_records_without_one_are_spread,
@@ -179,6 +181,7 @@ macro_rules! whole_contract {
                 a_poll_returns_no_more_than_it_may_and_all_comes_in_order,
                 a_record_of_most_of_a_mebibyte_is_read_with_those_around_it,
                 a_blocked_poll_ends_when_somebody_wakes_it,
+                who_polls_for_the_end_of_a_partition_waits_for_no_record_behind_it,
                 lag_and_position_reach_the_end,
                 what_is_not_assigned_has_no_position,
                 what_is_out_of_range_is_reset_or_an_error_and_the_others_can_be_read,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use headwater_log_store::{AutoOffsetReset, ConsumerConfig, Error, Offset};
+use headwater_log_store::{AutoOffsetReset, ConsumerConfig, Error, Offset, RecordBatch};
 
 use super::{Given, PATIENCE, poll_values, send, tp};
 
@@ -125,6 +125,33 @@ pub fn a_blocked_poll_ends_when_somebody_wakes_it(given: &Given) {
     assert!(consumer.poll(PATIENCE).unwrap().is_empty());
     assert!(begun.elapsed() < PATIENCE, "the poll has waited for its time");
     waking.join().unwrap();
+}
+
+/// On a cluster the last offsets of a partition are marks of transactions. A restore waited out its
+/// last poll there, although it was at the end.
+pub fn who_polls_for_the_end_of_a_partition_waits_for_no_record_behind_it(given: &Given) {
+    let topic = given.topic("t", 1);
+    let mut producer = given.transactional("p");
+    for value in ["a", "b"] {
+        producer.begin_transaction().unwrap();
+        drop(send(producer.as_mut(), &topic, 0, value));
+        producer.commit_transaction().unwrap();
+    }
+    let partition = tp(&topic, 0);
+    let end = given.log.watermarks(&partition).unwrap().end;
+    for fetch_wait_max in [None, Some(Duration::from_millis(1))] {
+        let config = ConsumerConfig { fetch_wait_max, ..ConsumerConfig::default() };
+        let mut consumer = given.log.consumer(&config).unwrap();
+        consumer.assign(std::slice::from_ref(&partition)).unwrap();
+        consumer.seek(&partition, Offset::ZERO).unwrap();
+        let (begun, mut records) = (Instant::now(), 0);
+        while consumer.position(&partition).unwrap() < end {
+            let batches = consumer.poll(PATIENCE).unwrap();
+            records += batches.iter().map(RecordBatch::len).sum::<usize>();
+        }
+        assert_eq!(records, 2);
+        assert!(begun.elapsed() < PATIENCE, "a poll has waited for its time");
+    }
 }
 
 pub fn lag_and_position_reach_the_end(given: &Given) {

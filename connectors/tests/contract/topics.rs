@@ -26,6 +26,59 @@ pub fn a_topic_is_created_described_listed_and_deleted(given: &Given) {
     assert!(matches!(invalid, Err(Error::InvalidConfig { .. })), "{invalid:?}");
 }
 
+pub fn topics_are_created_together_and_each_has_its_answer(given: &Given) {
+    let (log, before) = (&given.log, given.topic("before", 1));
+    let good = |name: &str, partitions| NewTopic::new(given.name(name)).partitions(partitions);
+    let answers = log.create_topics(&[
+        good("a", 2),
+        NewTopic::new("a/b"),
+        NewTopic::new(&before),
+        good("none", 0),
+        good("b", 3).config("retention.ms", "7200000"),
+        good("burns", 1).config("cleanup.policy", "burn"),
+    ]);
+    assert!(
+        matches!(
+            answers[..],
+            [
+                Ok(()),
+                Err(Error::InvalidTopicName(_)),
+                Err(Error::TopicExists { .. }),
+                Err(Error::InvalidConfig { .. }),
+                Ok(()),
+                Err(Error::InvalidConfig { .. }),
+            ]
+        ),
+        "{answers:?}"
+    );
+    assert_eq!(log.describe_topic(&given.name("a")).unwrap().partitions, 2);
+    let described = log.describe_topic(&given.name("b")).unwrap();
+    assert_eq!(described.partitions, 3);
+    assert_eq!(described.configs.get("retention.ms").map(String::as_str), Some("7200000"));
+    let burns = log.describe_topic(&given.name("burns"));
+    assert!(matches!(burns, Err(Error::UnknownTopic { .. })), "{burns:?}");
+    assert!(log.create_topics(&[]).is_empty());
+}
+
+pub fn watermarks_of_many_partitions_come_in_their_order(given: &Given) {
+    let (first, second) = (given.topic("t", 3), given.topic("u", 1));
+    for (topic, partition, values) in
+        [(&first, 0, &["a", "b", "c"][..]), (&first, 2, &["d"]), (&second, 0, &["e", "f"])]
+    {
+        given.send_all(topic, partition, values);
+    }
+    given.log.delete_records(&tp(&first, 0), Offset::new(2)).unwrap();
+    let asked = [tp(&second, 0), tp(&first, 2), tp(&first, 1), tp(&first, 0)];
+    let found = given.log.all_watermarks(&asked).unwrap();
+    let found: Vec<_> = found.iter().map(|each| (each.start.value(), each.end.value())).collect();
+    assert_eq!(found, [(0, 2), (0, 1), (0, 0), (2, 3)]);
+    assert!(given.log.all_watermarks(&[]).unwrap().is_empty());
+    let unknown = given.log.all_watermarks(&[tp(&first, 0), tp(&first, 9)]);
+    assert!(matches!(unknown, Err(Error::UnknownPartition { .. })), "{unknown:?}");
+    let unknown = given.log.all_watermarks(&[tp(&first, 0), tp(&given.name("none"), 0)]);
+    assert!(matches!(unknown, Err(Error::UnknownTopic { .. })), "{unknown:?}");
+}
+
 pub fn a_topic_gets_more_partitions_and_never_fewer(given: &Given) {
     let topic = given.topic("t", 2);
     given.log.create_partitions(&topic, 5).unwrap();

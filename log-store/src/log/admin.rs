@@ -47,6 +47,23 @@ pub trait Log: Send + Sync + fmt::Debug {
         }
     }
 
+    /// Creates topics, each as [`create_topic`](Self::create_topic) does, and answers in their order:
+    /// one that fails keeps none of the others from being created. A cluster is asked once for all.
+    ///
+    /// ```
+    /// use headwater_log_store::{Error, Log, LogStore, NewTopic};
+    ///
+    /// # fn main() -> Result<(), headwater_log_store::Error> {
+    /// let log = LogStore::in_memory()?;
+    /// let answers = log.create_topics(&["a", "b", "a"].map(NewTopic::new));
+    /// assert!(matches!(answers[..], [Ok(()), Ok(()), Err(Error::TopicExists { .. })]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn create_topics(&self, topics: &[NewTopic]) -> Vec<Result<()>> {
+        topics.iter().map(|topic| self.create_topic(topic)).collect()
+    }
+
     /// Gives a topic more partitions: `total` is how many it is to have. Records stay where they
     /// are, and keys may go to other partitions from now on. Members of groups that have
     /// subscribed to the topic share the new ones with their next polls.
@@ -110,6 +127,15 @@ pub trait Log: Send + Sync + fmt::Debug {
     /// # Errors
     /// `UnknownTopic`, `UnknownPartition`, or a failure of the log.
     fn watermarks(&self, topic_partition: &TopicPartition) -> Result<Watermarks>;
+
+    /// The [`watermarks`](Self::watermarks) of partitions, in their order. A cluster is asked for all
+    /// of them together.
+    ///
+    /// # Errors
+    /// As [`watermarks`](Self::watermarks), for the first of them that has none.
+    fn all_watermarks(&self, partitions: &[TopicPartition]) -> Result<Vec<Watermarks>> {
+        partitions.iter().map(|partition| self.watermarks(partition)).collect()
+    }
 
     /// Where an epoch of a partition ends: Kafka's `OffsetsForLeaderEpoch`. Somebody who keeps a
     /// position outside of the log keeps its epoch with it, and asks for that before going on: a

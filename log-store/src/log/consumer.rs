@@ -344,6 +344,10 @@ pub struct ConsumerConfig {
     /// `fetch.max.bytes`: the most bytes a poll returns, but for a batch that is larger alone.
     /// Default = 50 MiB, as in Kafka.
     pub fetch_bytes_max: usize,
+    /// `fetch.max.wait.ms`: how long a broker lets a fetch wait that finds nothing. Who reads up to
+    /// a known end knows sooner with less that all before it is read. Default = the log's own; the
+    /// embedded log has no such fetches.
+    pub fetch_wait_max: Option<Duration>,
 }
 
 impl Default for ConsumerConfig {
@@ -355,6 +359,7 @@ impl Default for ConsumerConfig {
             auto_offset_reset: AutoOffsetReset::Latest,
             max_poll_records: 500,
             fetch_bytes_max: 50 << 20,
+            fetch_wait_max: None,
         }
     }
 }

@@ -211,7 +211,7 @@ mod tests {
     use super::{CommitOutcome, OFFSETS_REFRESH_INTERVAL};
     use crate::config::StreamsConfig;
     use crate::dsl::builder::StreamsBuilder;
-    use crate::runtime::group::{TaskGroup, create_tasks_topic};
+    use crate::runtime::group::{TaskGroup, missing_tasks_topic};
     use crate::runtime::task_set::TaskSet;
 
     /// The brokers forget offsets of a topic that nobody of the group subscribes to some time after
@@ -232,10 +232,11 @@ mod tests {
         builder.stream::<String, String>("in").group_by_key().count("counts");
         let graph = builder.build().unwrap().graph;
         let mut tasks = TaskSet::open_all(&graph, config.clone(), &log).unwrap();
-        create_tasks_topic(log.as_ref(), &config, 1).unwrap();
+        let missing = missing_tasks_topic(log.as_ref(), &config, 1).unwrap();
+        log.create_topic(&missing.unwrap()).unwrap();
         let ids = tasks.application.tasks.clone();
         let mut member = TaskGroup::join(log.as_ref(), &config, &ids, "app-1".to_owned()).unwrap();
-        member.poll(&mut |_, _| Ok(())).unwrap();
+        member.poll(Duration::ZERO, &mut |_, _| Ok(())).unwrap();
         let mut commit =
             |tasks: &mut TaskSet| tasks.commit_as(Some(member.consumer.as_mut())).unwrap();
 

@@ -7,14 +7,14 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use headwater_log_store::{
-    Error as LogError, Log, NewTopic, PartitionId, ProducerConfig, ProducerRecord, TopicName,
-    TopicPartition,
+    Error as LogError, Log, NewTopic, PartitionId, Producer, ProducerConfig, ProducerRecord,
+    TopicName, TopicPartition,
 };
 
 use crate::error::{Error, Result};
 use crate::graph::node::{FORMATS, NodeKind, StoreDefinition, StoreKind};
 use crate::graph::plan::Graph;
-use crate::runtime::reader::reader;
+use crate::runtime::reader::reader_to_the_end;
 use crate::runtime::resolve::internal_name;
 
 /// The key of the note of [`state_id`].
@@ -67,6 +67,9 @@ impl fmt::Display for Part {
 /// The formats by what has them.
 pub(crate) type Formats = BTreeMap<Part, String>;
 
+/// What is to be noted, by its keys; without a value it is taken away.
+pub(crate) type Notes = Vec<(String, Option<String>)>;
+
 /// The formats of a topology.
 pub(crate) fn formats_of(graph: &Graph) -> Formats {
     let stores = graph.stores.iter().filter(|store| store.logged);
@@ -95,6 +98,11 @@ pub(crate) fn notes_topic(application_id: &str) -> String {
     Part::Store(FORMATS.to_owned()).topic(application_id)
 }
 
+/// The topic of the notes, to be created.
+pub(crate) fn new_notes_topic(application_id: &str) -> NewTopic {
+    NewTopic::new(notes_topic(application_id)).config("cleanup.policy", "compact")
+}
+
 /// What an application has noted; nothing if it has never run.
 pub(crate) fn noted(log: &dyn Log, application_id: &str) -> Result<Formats> {
     let notes = read(log, application_id)?.into_iter();
@@ -116,7 +124,7 @@ pub(crate) fn state_id(log: &dyn Log, application_id: &str) -> Result<u32> {
     // the other are made anew once.
     let id = RandomState::new().build_hasher().finish() >> 32;
     // Always of one length: what comes behind it has the same place in each run of a simulation.
-    write(log, application_id, &[(STATE_ID.to_owned(), Some(&format!("{id:010}")))])?;
+    write(log, application_id, &vec![(STATE_ID.to_owned(), Some(format!("{id:010}")))])?;
     Ok(noted()?.unwrap_or_default())
 }
 
@@ -132,7 +140,7 @@ fn read(log: &dyn Log, application_id: &str) -> Result<BTreeMap<String, String>>
     let name = TopicName::new(&topic).map_err(Error::log(failed()))?;
     let partition = TopicPartition::new(name, PartitionId::new(0));
     let watermarks = log.watermarks(&partition).map_err(Error::log(failed()))?;
-    let mut consumer = reader(log).map_err(Error::log(failed()))?;
+    let mut consumer = reader_to_the_end(log).map_err(Error::log(failed()))?;
     consumer
         .assign(std::slice::from_ref(&partition))
         .and_then(|()| consumer.seek(&partition, watermarks.start))
@@ -159,46 +167,64 @@ fn read(log: &dyn Log, application_id: &str) -> Result<BTreeMap<String, String>>
     Ok(notes)
 }
 
-/// Notes the formats of a topology that is about to run. Those of parts that it does not have any
-/// more stay, until their topics are gone: they may come back. Nothing is written that is known.
-pub(crate) fn note(log: &dyn Log, application_id: &str, formats: &Formats) -> Result<()> {
-    let known = noted(log, application_id)?;
+/// What a topology that is about to run has to note of its formats, under which keys: nothing that
+/// is known. Those of parts that it does not have any more stay, until their topics are gone: they
+/// may come back.
+pub(crate) fn to_note(
+    log: &dyn Log,
+    application_id: &str,
+    known: &Formats,
+    formats: &Formats,
+) -> Notes {
     let changed = formats.iter().filter(|(part, format)| known.get(part) != Some(format));
-    let mut lines: Vec<(String, Option<&str>)> =
-        changed.map(|(part, format)| (part.to_string(), Some(format.as_str()))).collect();
+    let mut notes: Notes =
+        changed.map(|(part, format)| (part.to_string(), Some(format.clone()))).collect();
     for part in known.keys().filter(|part| !formats.contains_key(part)) {
         if let Err(LogError::UnknownTopic { .. }) = log.describe_topic(&part.topic(application_id))
         {
-            lines.push((part.to_string(), None));
+            notes.push((part.to_string(), None));
         }
     }
-    if lines.is_empty() {
-        return Ok(());
-    }
-    write(log, application_id, &lines)
+    notes
 }
 
-/// Writes notes under their keys, and makes the topic if there is none.
-fn write(log: &dyn Log, application_id: &str, lines: &[(String, Option<&str>)]) -> Result<()> {
+/// Writes notes, in a transaction of their own if the producer writes in such.
+pub(crate) fn note(
+    producer: &mut dyn Producer,
+    transactional: bool,
+    application_id: &str,
+    notes: &Notes,
+) -> Result<()> {
     let topic = notes_topic(application_id);
-    let failed = || format!("a write to {topic}");
-    let new = NewTopic::new(&*topic).config("cleanup.policy", "compact");
-    log.create_topic_if_not_exists(&new)
+    let mut write = || {
+        if transactional {
+            producer.begin_transaction()?;
+        }
+        for (key, value) in notes {
+            let (key, value) = (Some(key.as_bytes()), value.as_deref().map(str::as_bytes));
+            let record = ProducerRecord { key, value, ..ProducerRecord::to(&topic) };
+            producer.send_without_receipt(&record)?;
+        }
+        if transactional { producer.commit_transaction() } else { producer.flush() }
+    };
+    write().map_err(Error::log(format!("a write to {topic}")))
+}
+
+/// Writes notes with a producer of their own, and makes the topic if there is none.
+fn write(log: &dyn Log, application_id: &str, notes: &Notes) -> Result<()> {
+    let topic = notes_topic(application_id);
+    log.create_topic_if_not_exists(&new_notes_topic(application_id))
         .map_err(Error::log(format!("the creation of topic {topic}")))?;
+    let failed = || format!("a write to {topic}");
     let mut producer = log.producer(&ProducerConfig::default()).map_err(Error::log(failed()))?;
-    for (key, value) in lines {
-        let (key, value) = (Some(key.as_bytes()), value.map(str::as_bytes));
-        let record = ProducerRecord { key, value, ..ProducerRecord::to(&topic) };
-        let _ = producer.send(&record).map_err(Error::log(failed()))?;
-    }
-    producer.flush().map_err(Error::log(failed()))
+    note(producer.as_mut(), false, application_id, notes)
 }
 
 #[cfg(test)]
 mod tests {
     use headwater_log_store::{Log, LogStore, NewTopic};
 
-    use super::{Formats, Part, note, noted, state_id};
+    use super::{Formats, Part, noted, state_id, to_note, write};
 
     #[test]
     fn a_part_is_noted_until_its_topic_is_gone_and_the_states_number_stays() {
@@ -208,13 +234,17 @@ mod tests {
         for part in &parts {
             log.create_topic(&NewTopic::new(part.topic("app"))).unwrap();
         }
-        note(&log, "app", &all).unwrap();
+        let note = |formats: &Formats| {
+            let notes = to_note(&log, "app", &noted(&log, "app").unwrap(), formats);
+            write(&log, "app", &notes).unwrap();
+        };
+        note(&all);
         assert_eq!(noted(&log, "app").unwrap(), all);
         let state = state_id(&log, "app").unwrap();
-        note(&log, "app", &Formats::new()).unwrap();
+        note(&Formats::new());
         assert_eq!(noted(&log, "app").unwrap(), all, "their topics are there");
         log.delete_topic(&parts[0].topic("app")).unwrap();
-        note(&log, "app", &Formats::new()).unwrap();
+        note(&Formats::new());
         let left: Vec<Part> = noted(&log, "app").unwrap().into_keys().collect();
         assert_eq!(left, parts[1..]);
         assert_eq!(state_id(&log, "app").unwrap(), state);

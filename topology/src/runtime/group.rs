@@ -9,7 +9,10 @@ use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
-use headwater_log_store::{Consumer, ConsumerConfig, Log, NewTopic, Rebalance, TopicPartition};
+use headwater_log_store::{
+    Consumer, ConsumerConfig, ConsumerWaker, Error as LogError, Log, NewTopic, Rebalance,
+    TopicPartition,
+};
 
 use crate::config::StreamsConfig;
 use crate::error::{Error, Result};
@@ -51,24 +54,27 @@ fn tasks_topic(application_id: &str) -> String {
     format!("{application_id}-tasks")
 }
 
-/// Creates the topic of the tasks, or gives it the partitions that are missing.
-pub(crate) fn create_tasks_topic(
+/// The topic of the tasks, if it is to be created. One that is there gets the partitions that are
+/// missing.
+pub(crate) fn missing_tasks_topic(
     log: &dyn Log,
     config: &StreamsConfig,
     tasks: usize,
-) -> Result<()> {
+) -> Result<Option<NewTopic>> {
     let name = tasks_topic(&config.application_id);
-    let failed = || format!("the creation of topic {name}");
+    let failed = || format!("a look at topic {name}");
     let partitions = u32::try_from(tasks.max(1)).unwrap_or(u32::MAX);
-    let topic = NewTopic::new(&name).partitions(partitions);
-    if log.create_topic_if_not_exists(&topic).map_err(Error::log(failed()))? {
-        return Ok(());
+    let found = match log.describe_topic(&name) {
+        Ok(found) => found.partitions,
+        Err(LogError::UnknownTopic { .. }) => {
+            return Ok(Some(NewTopic::new(&name).partitions(partitions)));
+        }
+        Err(source) => return Err(Error::log(failed())(source)),
+    };
+    if found < partitions {
+        log.create_partitions(&name, partitions).map_err(Error::log(failed()))?;
     }
-    let found = log.describe_topic(&name).map_err(Error::log(failed()))?.partitions;
-    match found < partitions {
-        true => log.create_partitions(&name, partitions).map_err(Error::log(failed())),
-        false => Ok(()),
-    }
+    Ok(None)
 }
 
 /// A worker as a member of its application's group.
@@ -121,15 +127,17 @@ impl TaskGroup {
         self.generation() >= 0
     }
 
-    /// Lets the group move tasks. The change is told before it takes place, with the member that
-    /// may still commit.
+    /// Lets the group move tasks, and waits for that if there is something to wait for. The change is
+    /// told before it takes place, with the member that may still commit.
     pub(crate) fn poll(
         &mut self,
+        timeout: Duration,
         told: &mut dyn FnMut(&mut dyn Consumer, TaskChange) -> Result<()>,
     ) -> Result<()> {
         let Self { consumer, tasks } = self;
         let mut failure = None;
-        let polled = consumer.poll_with(Duration::ZERO, &mut |member, rebalance| {
+        let waker = (!timeout.is_zero()).then(|| consumer.waker());
+        let polled = consumer.poll_with(timeout, &mut |member, rebalance| {
             let moved = tasks_of(tasks, rebalance.partitions());
             let change = match rebalance {
                 Rebalance::Assigned(_) => TaskChange::Assigned(moved),
@@ -139,6 +147,8 @@ impl TaskGroup {
             if let Err(error) = told(member, change) {
                 failure.get_or_insert(error);
             }
+            // No record ever comes that the poll could end with.
+            waker.iter().for_each(ConsumerWaker::wake);
             Ok(())
         });
         match failure {
@@ -161,10 +171,21 @@ fn tasks_of(tasks: &[TaskId], partitions: &[TopicPartition]) -> Vec<TaskId> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ProcessId, TaskChange, TaskGroup, create_tasks_topic};
+    use std::time::{Duration, Instant};
+
+    use super::{ProcessId, TaskChange, TaskGroup, missing_tasks_topic};
     use crate::config::StreamsConfig;
     use crate::types::TaskId;
-    use headwater_log_store::{Log, LogStore};
+    use headwater_log_store::{Consumer, Log, LogStore};
+
+    /// How long anything may take to happen.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn create_tasks_topic(log: &LogStore, config: &StreamsConfig, tasks: usize) {
+        if let Some(missing) = missing_tasks_topic(log, config, tasks).unwrap() {
+            log.create_topic(&missing).unwrap();
+        }
+    }
 
     fn tasks(count: u32) -> Vec<TaskId> {
         (0..count).map(|partition| TaskId { subtopology: 0, partition }).collect()
@@ -174,13 +195,13 @@ mod tests {
     fn two_members_get_the_tasks_between_them_and_the_last_one_all() {
         let log = LogStore::in_memory().unwrap();
         let config = StreamsConfig::new("app");
-        create_tasks_topic(&log, &config, 4).unwrap();
+        create_tasks_topic(&log, &config, 4);
         let id = ProcessId::unique();
         let join = || TaskGroup::join(&log, &config, &tasks(4), id.client_id("app", 1)).unwrap();
         let poll = |group: &mut TaskGroup| {
             let mut changes = Vec::new();
             group
-                .poll(&mut |_, change| {
+                .poll(Duration::ZERO, &mut |_, change| {
                     changes.push(change);
                     Ok(())
                 })
@@ -202,17 +223,46 @@ mod tests {
     }
 
     #[test]
+    fn a_member_that_waits_for_tasks_has_them_when_they_come() {
+        let log = LogStore::in_memory().unwrap();
+        let config = StreamsConfig::new("app");
+        create_tasks_topic(&log, &config, 2);
+        let id = ProcessId::unique();
+        let join = || TaskGroup::join(&log, &config, &tasks(2), id.client_id("app", 1)).unwrap();
+        let (mut first, mut second) = (join(), join());
+        first.poll(Duration::ZERO, &mut |_, _| Ok(())).unwrap();
+        let begun = Instant::now();
+        let waiting = std::thread::spawn(move || {
+            let mut come = Vec::new();
+            while come.is_empty() {
+                let mut told = |_: &mut dyn Consumer, change| {
+                    come.push(change);
+                    Ok(())
+                };
+                second.poll(PATIENCE, &mut told).unwrap();
+            }
+            come
+        });
+        // It gives up what is the second's, or all that it has.
+        while !waiting.is_finished() && begun.elapsed() < PATIENCE / 2 {
+            first.poll(Duration::from_millis(10), &mut |_, _| Ok(())).unwrap();
+        }
+        assert!(matches!(waiting.join().unwrap()[..], [TaskChange::Assigned(_)]));
+        assert!(begun.elapsed() < PATIENCE, "the poll has waited for its time");
+    }
+
+    #[test]
     fn the_topic_of_the_tasks_grows_with_the_topology_and_never_shrinks() {
         let log = LogStore::in_memory().unwrap();
         let config = StreamsConfig::new("app");
         for (wanted, partitions) in [(0, 1), (4, 4), (2, 4)] {
-            create_tasks_topic(&log, &config, wanted).unwrap();
+            create_tasks_topic(&log, &config, wanted);
             assert_eq!(log.describe_topic("app-tasks").unwrap().partitions, partitions);
         }
         let mut group = TaskGroup::join(&log, &config, &tasks(2), "app-1".into()).unwrap();
         let mut come = Vec::new();
         group
-            .poll(&mut |_, change| {
+            .poll(Duration::ZERO, &mut |_, change| {
                 come.push(change);
                 Ok(())
             })

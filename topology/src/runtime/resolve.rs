@@ -97,8 +97,9 @@ pub(crate) fn resolve(graph: &Graph, config: &StreamsConfig, log: &dyn Log) -> R
     Ok(Resolved { topics: Arc::new(topics), tasks, order, internal, dead_letters })
 }
 
-/// Creates the internal topics that are missing.
-pub(crate) fn create_internal_topics(resolved: &Resolved, log: &dyn Log) -> Result<()> {
+/// The internal topics that are missing.
+pub(crate) fn missing_topics(resolved: &Resolved, log: &dyn Log) -> Result<Vec<NewTopic>> {
+    let mut missing = Vec::new();
     for (name, topic) in &resolved.internal {
         match log.describe_topic(name) {
             Ok(found) if found.partitions == topic.partitions => {}
@@ -109,12 +110,21 @@ pub(crate) fn create_internal_topics(resolved: &Resolved, log: &dyn Log) -> Resu
                     needed: topic.partitions,
                 });
             }
-            Err(LogError::UnknownTopic { .. }) => {
-                // Another process of the application may be faster.
-                log.create_topic_if_not_exists(topic)
-                    .map_err(Error::log(format!("the creation of topic {name}")))?;
-            }
+            Err(LogError::UnknownTopic { .. }) => missing.push(topic.clone()),
             Err(source) => return Err(Error::log(format!("a look at topic {name}"))(source)),
+        }
+    }
+    Ok(missing)
+}
+
+/// Creates topics, unless another process of the application was faster.
+pub(crate) fn create_topics(topics: &[NewTopic], log: &dyn Log) -> Result<()> {
+    for (topic, created) in topics.iter().zip(log.create_topics(topics)) {
+        match created {
+            Ok(()) | Err(LogError::TopicExists { .. }) => {}
+            Err(source) => {
+                return Err(Error::log(format!("the creation of topic {}", topic.name))(source));
+            }
         }
     }
     Ok(())

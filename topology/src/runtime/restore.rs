@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use headwater_log_store::{Log, Offset, RecordBatch, RecordView, TopicPartition};
+use headwater_log_store::{
+    LeaderEpoch, Log, Offset, RecordBatch, RecordView, TopicPartition, Watermarks,
+};
 
 use crate::backing::Covered;
 use crate::error::{Error, RecordPosition, Result};
-use crate::runtime::on_disk::{OnDisk, changelog_of, end_of_changelog};
-use crate::runtime::reader::reader;
+use crate::runtime::on_disk::{OnDisk, changelog_of};
+use crate::runtime::reader::reader_to_the_end;
 use crate::runtime::restoring::{RestoreReport, Restores};
 use crate::runtime::task::{Task, TaskStore};
 
@@ -42,8 +44,11 @@ pub(crate) fn restore(
     }
     let mut readings = Vec::new();
     let mut restored = 0;
-    for restore in &all {
-        let (start, target) = restore.begin()?;
+    let changelogs: Vec<_> = all.iter().map(|restore| restore.changelog.clone()).collect();
+    let watermarks =
+        log.all_watermarks(&changelogs).map_err(Error::log("a look at the changelogs"))?;
+    for (restore, watermarks) in all.iter().zip(watermarks) {
+        let (start, target) = restore.begin(watermarks)?;
         let range = (start, target.offset);
         let report = restores.begin(&restore.changelog, &restore.store.name, range);
         match start < target.offset {
@@ -57,7 +62,7 @@ pub(crate) fn restore(
 /// Reads with one consumer, so that partitions are fetched side by side.
 fn read(mut readings: Vec<Reading<'_>>, log: &dyn Log, restores: &Restores) -> Result<u64> {
     let Some(first) = readings.first() else { return Ok(0) };
-    let mut consumer = reader(log).map_err(Error::log(first.restore.failed()))?;
+    let mut consumer = reader_to_the_end(log).map_err(Error::log(first.restore.failed()))?;
     let changelogs: Vec<_> =
         readings.iter().map(|reading| reading.restore.changelog.clone()).collect();
     consumer.assign(&changelogs).map_err(Error::log(readings_failed(&readings)))?;
@@ -145,13 +150,14 @@ impl Restore<'_> {
         format!("the restore of store {} from {}", self.store.name, self.changelog)
     }
 
-    /// Where the store is, as far as it is there, and where its changelog ends.
-    pub(crate) fn begin(&self) -> Result<(Offset, Covered)> {
+    /// Where the store is, as far as it is there, and where its changelog ends: it begins and ends
+    /// there, as was just seen.
+    pub(crate) fn begin(&self, watermarks: Watermarks) -> Result<(Offset, Covered)> {
         let changelog = &self.changelog;
-        let watermarks = self.log.watermarks(changelog).map_err(Error::log(self.failed()))?;
         let target = match self.on_disk {
             Some(on_disk) => on_disk.end_of_changelog(self.log, changelog)?,
-            None => end_of_changelog(self.log, changelog, 0)?,
+            // Of rows in memory nobody asks for the epoch.
+            None => Covered { offset: watermarks.end, epoch: LeaderEpoch::new(0), state: 0 },
         };
         if let Some(copied) = self.copied {
             return Ok((copied, target));
@@ -272,7 +278,8 @@ mod tests {
         producer.flush().unwrap();
         let log = log.as_ref();
         let restore = Restore { store, changelog, log, on_disk: None, copied: None };
-        let (start, target) = restore.begin().unwrap();
+        let watermarks = log.watermarks(&restore.changelog).unwrap();
+        let (start, target) = restore.begin(watermarks).unwrap();
         let range = (start, target.offset);
         assert_eq!(range, (Offset::ZERO, Offset::new(3)));
         let report = restores.begin(&restore.changelog, "counts", range);

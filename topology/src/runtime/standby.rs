@@ -17,6 +17,7 @@ use crate::backing::Covered;
 use crate::error::{Error, Result};
 use crate::graph::node::StoreDefinition;
 use crate::runtime::application::Application;
+use crate::runtime::ends::watermarks;
 use crate::runtime::lending::Use;
 use crate::runtime::on_disk::{OnDisk, changelog_of};
 use crate::runtime::physical::{Blueprint, BuiltStores};
@@ -168,7 +169,8 @@ impl StandbyCopy {
                 on_disk.back(task, store, Use::Copy)?;
             }
             if let Some(restore) = restore_of(application, on_disk, task, store)? {
-                let (offset, target) = restore.begin()?;
+                let watermarks = watermarks(application.log.as_ref(), &restore.changelog)?;
+                let (offset, target) = restore.begin(watermarks)?;
                 covered.insert(restore.changelog, Covered { offset, ..target });
             }
         }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_log_store::{
-    AutoOffsetReset, Clock, Consumer, ConsumerConfig, Log, Offset, Producer, ProducerConfig,
-    TopicPartition,
+    AutoOffsetReset, Clock, Consumer, ConsumerConfig, GroupOffsets, Log, Offset, Producer,
+    ProducerConfig, TopicPartition,
 };
 
 use crate::config::{ProcessingGuarantee, StreamsConfig};
@@ -78,16 +78,19 @@ impl TaskSet {
     /// A worker without tasks, its global tables read.
     pub(crate) fn open(application: &Arc<Application>, worker: WorkerId) -> Result<Self> {
         let Application { log, graph, config, resolved, .. } = &**application;
+        // It joins while the others are made.
+        let group = application.join_group(worker)?;
         let transactional_id = is_transactional(config).then(|| {
             application.process_id.transactional_id(log.as_ref(), &config.application_id, worker)
         });
-        let producer = log
+        let mut producer = log
             .producer(&ProducerConfig {
                 transactional_id,
                 without_receipts: true,
                 ..ProducerConfig::default()
             })
             .map_err(Error::log("the start of a producer"))?;
+        application.note(producer.as_mut())?;
         let consumer = log
             .consumer(&ConsumerConfig {
                 group: Some(config.application_id.clone()),
@@ -97,7 +100,8 @@ impl TaskSet {
             })
             .map_err(Error::log("the start of a consumer"))?;
         let mut context = context(graph, config, resolved, (log, producer));
-        let offsets = application.offsets()?;
+        let has_globals = (0..graph.subtopologies.len()).any(|index| graph.is_global(index));
+        let offsets = if has_globals { application.offsets()? } else { GroupOffsets::new() };
         let mut globals = Blueprint::new(application, &offsets).build_globals()?;
         globals.bootstrap(&mut context, log.as_ref(), &application.restores)?;
         let clock = Arc::clone(&config.clock);
@@ -109,7 +113,7 @@ impl TaskSet {
             replay: None,
             config: config.clone(),
             consumer,
-            group: application.join_group(worker)?,
+            group,
             standbys: standbys(application, worker)?,
             context,
             tasks: Vec::new(),

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use std::time::Duration;
 
+use headwater_log_store::ConsumerWaker;
+
 use crate::error::Result;
 use crate::runtime::assignment::WorkerId;
 use crate::runtime::crew::{Command, Crew};
@@ -34,7 +36,7 @@ impl Turns {
     /// Joins the others: tasks are taken and restored as far as they are free.
     pub(crate) fn begin(crew: &Arc<Crew>, id: WorkerId) -> Result<Self> {
         let tasks = TaskSet::open(&crew.application, id)?;
-        crew.set_waker(id, tasks.consumer.waker());
+        crew.set_waker(id, waker_of(&tasks));
         let crew = Arc::clone(crew);
         let mut turns = Self {
             #[cfg(feature = "metrics")]
@@ -66,13 +68,16 @@ impl Turns {
         if !self.obey(inbox) {
             return Ok(false);
         }
-        self.follow_group()?;
+        let asked = self.waiting.len() > waiting;
+        let timeout = if self.idle && !asked { self.wait_at_most() } else { Duration::ZERO };
+        // Who has no tasks waits for some.
+        let is_free = self.tasks.tasks.is_empty() && self.tasks.group.is_some();
+        self.follow_group(if is_free { timeout } else { Duration::ZERO })?;
         self.follow_members()?;
         if self.crew.is_paused() {
             return self.rest(inbox);
         }
-        let asked = self.waiting.len() > waiting;
-        let timeout = if self.idle && !asked { self.wait_at_most() } else { Duration::ZERO };
+        let timeout = if is_free { Duration::ZERO } else { timeout };
         let aborts = self.tasks.context.metrics.aborts;
         let polled = self.tasks.poll(timeout)?;
         let processed = self.tasks.process_measured(RECORDS_PER_SLICE)?;
@@ -118,11 +123,11 @@ impl Turns {
     }
 
     /// Lets the group move tasks between processes: what goes is committed and closed first.
-    fn follow_group(&mut self) -> Result<()> {
+    fn follow_group(&mut self, timeout: Duration) -> Result<()> {
         let Some(mut group) = self.tasks.group.take() else { return Ok(()) };
         let crew = Arc::clone(&self.crew);
         let Self { id, tasks, .. } = self;
-        let polled = group.poll(&mut |member, change| {
+        let polled = group.poll(timeout, &mut |member, change| {
             let gone = match change {
                 TaskChange::Assigned(come) => {
                     crew.members.assigned(*id, &come);
@@ -248,4 +253,14 @@ impl Turns {
         self.exported.tell(&metrics);
         self.crew.shared.publish(self.id, progress, metrics);
     }
+}
+
+/// Ends the poll of a worker, whichever of its consumers it waits in.
+fn waker_of(tasks: &TaskSet) -> ConsumerWaker {
+    let data = tasks.consumer.waker();
+    let Some(group) = tasks.group.as_ref().map(|group| group.consumer.waker()) else { return data };
+    ConsumerWaker::new(Arc::new(move || {
+        data.wake();
+        group.wake();
+    }))
 }

@@ -1,12 +1,10 @@
 //! What a topology finds of what an earlier one has left behind under the same application id.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use headwater_log_store::{
-    Error as LogError, GroupOffsets, Log, PartitionId, TopicName, TopicPartition,
-};
+use headwater_log_store::{GroupOffsets, Log, PartitionId, TopicName, TopicPartition, Watermarks};
 
 use crate::config::StreamsConfig;
 use crate::error::{Error, Result};
@@ -154,8 +152,18 @@ impl Topology {
     pub fn plan(&self, config: &StreamsConfig, log: &Arc<dyn Log>) -> Result<UpgradePlan> {
         config.check_application_id()?;
         let resolved = resolve(&self.graph, config, log.as_ref())?;
-        plan(&self.graph, config, &resolved, log.as_ref())
+        let noted = noted(log.as_ref(), &config.application_id)?;
+        let offsets = group_offsets(log.as_ref(), &config.application_id)?;
+        let before = Before { noted: &noted, offsets: &offsets };
+        plan(&self.graph, config, &resolved, before, log.as_ref())
     }
+}
+
+/// What an application id has left behind.
+#[derive(Clone, Copy)]
+pub(crate) struct Before<'a> {
+    pub(crate) noted: &'a Formats,
+    pub(crate) offsets: &'a GroupOffsets,
 }
 
 /// See [`Topology::plan`].
@@ -163,13 +171,14 @@ pub(crate) fn plan(
     graph: &Graph,
     config: &StreamsConfig,
     resolved: &Resolved,
+    before: Before<'_>,
     log: &dyn Log,
 ) -> Result<UpgradePlan> {
     let application_id = config.application_id.as_str();
     let formats = formats_of(graph);
-    let noted = noted(log, application_id)?;
-    let offsets = group_offsets(log, application_id)?;
-    let planner = Planner { graph, config, resolved, log, noted: &noted, offsets: &offsets };
+    let topics = log.topics().map_err(Error::log("a look at the topics"))?;
+    let topics = topics.into_iter().map(|topic| (topic.name, topic.partitions)).collect();
+    let planner = Planner { graph, config, resolved, log, before, topics };
     let mut parts: Vec<PlannedPart> = Vec::new();
     for (part, format) in &formats {
         parts.push(planner.planned(part, format)?);
@@ -192,8 +201,9 @@ struct Planner<'a> {
     config: &'a StreamsConfig,
     resolved: &'a Resolved,
     log: &'a dyn Log,
-    noted: &'a Formats,
-    offsets: &'a GroupOffsets,
+    before: Before<'a>,
+    /// The partitions of all topics.
+    topics: BTreeMap<TopicName, u32>,
 }
 
 impl Planner<'_> {
@@ -206,7 +216,7 @@ impl Planner<'_> {
             change,
             records,
         };
-        let Some(partitions) = self.partitions(&topic)? else {
+        let Some(partitions) = self.partitions(&topic) else {
             return Ok(planned(UpgradeChange::New, 0));
         };
         let records = self.records(part, &topic, partitions)?;
@@ -219,7 +229,7 @@ impl Planner<'_> {
         }
         let is_accepted = matches!(part, Part::Store(name) if self.config.kept.contains(name));
         // Without records there is nothing that could be read wrongly.
-        match self.noted.get(part).filter(|_| records > 0 && !is_accepted) {
+        match self.before.noted.get(part).filter(|_| records > 0 && !is_accepted) {
             Some(noted) if noted != format => {
                 Ok(incompatible(format!("it holds a {noted}, and the topology has a {format}")))
             }
@@ -231,13 +241,12 @@ impl Planner<'_> {
     /// notes are known by the names of their topics.
     fn orphaned(&self, formats: &Formats) -> Result<Vec<PlannedPart>> {
         let application_id = self.config.application_id.as_str();
-        let topics = self.log.topics().map_err(Error::log("a look at the topics"))?;
         let mut others = self.log.groups().map_err(Error::log("a look at the groups"))?;
         others.extend(running_on(self.log));
         let notes = notes_topic(application_id);
         let mut orphaned = Vec::new();
-        for topic in topics {
-            let name = topic.name.as_str();
+        for (topic, partitions) in &self.topics {
+            let name = topic.as_str();
             let is_own = is_internal(application_id, others.iter().map(String::as_str), name);
             let rest = name.strip_prefix(application_id).and_then(|rest| rest.strip_prefix('-'));
             let (Some(rest), true) = (rest, is_own && name != notes) else { continue };
@@ -246,7 +255,7 @@ impl Planner<'_> {
                 None => Part::Repartition(rest.to_owned()),
             };
             if !formats.contains_key(&part) {
-                let records = self.records(&part, name, topic.partitions)?;
+                let records = self.records(&part, name, *partitions)?;
                 let (topic, change) = (name.to_owned(), UpgradeChange::Orphaned);
                 orphaned.push(PlannedPart { part, topic, change, records });
             }
@@ -255,22 +264,20 @@ impl Planner<'_> {
     }
 
     /// How many partitions a topic has, if it is there.
-    fn partitions(&self, topic: &str) -> Result<Option<u32>> {
-        match self.log.describe_topic(topic) {
-            Ok(found) => Ok(Some(found.partitions)),
-            Err(LogError::UnknownTopic { .. }) => Ok(None),
-            Err(source) => Err(Error::log(format!("a look at topic {topic}"))(source)),
-        }
+    fn partitions(&self, topic: &str) -> Option<u32> {
+        self.topics.get(&TopicName::new(topic).ok()?).copied()
+    }
+
+    fn watermarks(&self, partitions: &[TopicPartition]) -> Result<Vec<Watermarks>> {
+        let topic = partitions.first().map(ToString::to_string).unwrap_or_default();
+        self.log.all_watermarks(partitions).map_err(Error::log(format!("a look at {topic}")))
     }
 
     fn records(&self, part: &Part, topic: &str, partitions: u32) -> Result<u64> {
         let mut records = 0;
-        for partition in partitions_of(topic, partitions)? {
-            let watermarks = self
-                .log
-                .watermarks(&partition)
-                .map_err(Error::log(format!("a look at {partition}")))?;
-            let committed = self.offsets.get(&partition).map(|committed| committed.offset);
+        let partitions = partitions_of(topic, partitions)?;
+        for (partition, watermarks) in partitions.iter().zip(self.watermarks(&partitions)?) {
+            let committed = self.before.offsets.get(partition).map(|committed| committed.offset);
             let from = match part {
                 Part::Store(_) => watermarks.start,
                 Part::Repartition(_) => committed.unwrap_or(watermarks.start).max(watermarks.start),
@@ -299,13 +306,12 @@ impl Planner<'_> {
         };
         let mut replayed = 0;
         for topic in self.inputs_above(subtopologies.filter(has_empty).collect()) {
-            let Some(partitions) = self.partitions(topic)? else { continue };
-            for partition in partitions_of(topic, partitions)? {
-                let Some(committed) = self.offsets.get(&partition) else { continue };
-                let watermarks = self
-                    .log
-                    .watermarks(&partition)
-                    .map_err(Error::log(format!("a look at {partition}")))?;
+            let Some(partitions) = self.partitions(topic) else { continue };
+            let is_read = |partition: &TopicPartition| self.before.offsets.contains_key(partition);
+            let mut read = partitions_of(topic, partitions)?;
+            read.retain(is_read);
+            for (partition, watermarks) in read.iter().zip(self.watermarks(&read)?) {
+                let Some(committed) = self.before.offsets.get(partition) else { continue };
                 replayed += committed.offset.value().saturating_sub(watermarks.start.value());
             }
         }
