@@ -144,3 +144,14 @@ fn killed_on_its_way_out_it_loses_nothing_and_doubles_nothing() {
     let seed = kill_and_finish(&dir, "to-kafka", &topic);
     check(&cluster(), &topic, seed);
 }
+
+/// A topic's name with a mistake in it was mirrored without a word.
+#[test]
+fn names_that_no_topic_has_are_said() {
+    let dir = TempDir::new().unwrap();
+    let topic = unique("nobody-has-this");
+    let ended = bridge(dir.path(), "from-kafka", &topic, &["--once"]).output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(ended.status.success(), "{said}");
+    assert!(said.contains(&format!("no topic matches {topic}\n")), "{said}");
+}

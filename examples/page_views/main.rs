@@ -51,26 +51,23 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args, progress: &mut ProgressLine) -> Result<()> {
-    let interrupted = catch_interrupt()?;
     let dir = args.dir.clone().unwrap_or_else(|| std::env::temp_dir().join("headwater-page-views"));
     if let Some(file) = &args.file {
         check_readable(file)?; // Before a store is made for it.
     }
-    let store = match args.kafka {
-        None => Some(LogStore::create(&dir)?),
-        Some(_) => None,
-    };
-    let shared: Arc<dyn Log> = match (&store, &args.kafka) {
-        (Some(store), _) => {
-            progress.finish(&format!("store: {}", dir.display()));
-            Arc::new(store.clone())
+    let (store, shared): (Option<LogStore>, Arc<dyn Log>) = match &args.kafka {
+        None => {
+            let store = LogStore::create(&dir)?;
+            (Some(store.clone()), Arc::new(store))
         }
-        (None, brokers) => {
-            let brokers = brokers.as_deref().unwrap_or_default();
-            progress.finish(&format!("cluster: {brokers}"));
-            cluster(brokers)?
-        }
+        Some(brokers) => (None, cluster(brokers)?),
     };
+    // Up to here Ctrl-C ends it as it ends any program, also while no broker answers.
+    let interrupted = catch_interrupt()?;
+    progress.finish(&match &args.kafka {
+        None => format!("store: {}", dir.display()),
+        Some(brokers) => format!("cluster: {brokers}"),
+    });
     let log = shared.as_ref();
 
     let mut settings = Settings::resolve(log, args)?;

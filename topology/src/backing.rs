@@ -15,6 +15,10 @@
     not(feature = "engines"),
     allow(unreachable_pub, reason = "it is seen from outside where engines are compared")
 )]
+#![cfg_attr(
+    not(any(feature = "persistent", test)),
+    allow(dead_code, reason = "only an engine looks at what a write changes")
+)]
 
 use std::ops::Bound;
 

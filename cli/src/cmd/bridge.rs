@@ -69,6 +69,9 @@ pub(crate) fn run(dir: &Path, command: &BridgeCommand) -> Result<()> {
             partition.topic_partition, partition.offset, partition.lag
         ));
     }
+    if progress.partitions.is_empty() {
+        note(&format!("no topic matches {}", args.topics.join(" ")));
+    }
     note(&format!("mirrored {} records, {} bytes", progress.records, progress.bytes));
     drop(bridge);
     store.close()?;
