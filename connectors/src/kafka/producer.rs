@@ -21,8 +21,8 @@ use crate::kafka::known_topics::KnownTopics;
 
 /// How long a flush waits before it looks again, at first and at most.
 const FLUSH_PAUSES: [Duration; 2] = [Duration::from_micros(100), Duration::from_millis(2)];
-/// Where the brokers keep transactions. A new producer asks for it, so that one of them answers.
-const TRANSACTIONS_TOPIC: &str = "__transaction_state";
+/// How long the first call for a producer's id waits; each next one waits twice as long.
+const INIT_PATIENCE: Duration = Duration::from_millis(20);
 /// What a record takes in a batch beside its key, value and headers, about.
 const RECORD_OVERHEAD_BYTES: usize = 24;
 
@@ -61,20 +61,31 @@ impl KafkaProducer {
             begun: Duration::ZERO,
         };
         if producer.transactional_id.is_some() {
-            producer.wait_until_connected();
-            // It fences older producers of this id, and ends what they left open.
-            producer
-                .transactional("producer", |client, timeout| client.init_transactions(timeout))?;
+            producer.init_transactions()?;
         }
         Ok(producer)
     }
 
-    /// Waits for the first broker to answer: librdkafka asks for the coordinator of transactions again
-    /// only after 500 ms if no broker is there when it is told to.
-    fn wait_until_connected(&self) {
-        let timeout = self.cluster.settings.request_timeout;
-        // What is the matter with a cluster that does not answer, the next call says.
-        let _ = self.client.client().fetch_metadata(Some(TRANSACTIONS_TOPIC), timeout);
+    /// Fences older producers of this id, and ends what they left open. librdkafka looks for the
+    /// coordinator every 500 ms, and at once when it is called again.
+    fn init_transactions(&self) -> Result<()> {
+        let deadline = self.cluster.now().saturating_add(self.cluster.settings.request_timeout);
+        let mut patience = INIT_PATIENCE;
+        loop {
+            let left = deadline.saturating_sub(self.cluster.now());
+            match self.client.init_transactions(patience.min(left)) {
+                Ok(()) => return Ok(()),
+                Err(KafkaError::Transaction(error))
+                    if error.is_retriable() && self.cluster.now() < deadline =>
+                {
+                    if error.code() != Code::OperationTimedOut {
+                        pause();
+                    }
+                    patience *= 2;
+                }
+                Err(error) => return Err(self.translate("producer", &error, None)),
+            }
+        }
     }
 
     /// A call about transactions; librdkafka says when it may be repeated.
@@ -300,6 +311,8 @@ impl Producer for KafkaProducer {
             false => self.cluster.members.native(group)?,
         };
         let list = commit_list(offsets)?;
+        // What is held back for larger batches goes on its way meanwhile.
+        let _ = self.client.flush(Duration::ZERO);
         let deadline = self.cluster.now().saturating_add(self.cluster.settings.request_timeout);
         loop {
             let left = deadline.saturating_sub(self.cluster.now());

@@ -136,6 +136,9 @@ impl Settings {
         // Half of it is also how long librdkafka rests between two new connections, the first one of a
         // client included: with its own 100 ms each client takes 50 ms before it asks anything.
         self.default(&mut client, "reconnect.backoff.ms", "20");
+        // The first records of a topic that was just created are refused once or twice. Each further
+        // retry waits twice as long.
+        self.default(&mut client, "retry.backoff.ms", "20");
         client
     }
 
@@ -224,6 +227,7 @@ mod tests {
         assert_eq!(ours.writer(&ProducerConfig::default()).get("linger.ms"), None);
         assert_eq!(ours.reader("g").get("fetch.message.max.bytes"), Some("262144"));
         assert_eq!(ours.client().get("reconnect.backoff.ms"), Some("20"));
+        assert_eq!(ours.client().get("retry.backoff.ms"), Some("20"));
         let set = builder().set("linger.ms", "7").set("max.partition.fetch.bytes", "1000");
         let set = set.set("reconnect.backoff.ms", "100");
         let theirs = set.check().unwrap();
