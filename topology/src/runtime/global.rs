@@ -184,14 +184,18 @@ impl GlobalTables {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
-    use headwater_log_store::{Log, LogStore, NewTopic, ProducerConfig, ProducerRecord};
+    use headwater_log_store::{
+        Error as LogError, Log, LogStore, NewTopic, ProducerConfig, ProducerRecord,
+    };
 
     use crate::config::StreamsConfig;
     use crate::dsl::builder::StreamsBuilder;
     use crate::runtime::application::Application;
     use crate::runtime::restoring::is_interruption;
     use crate::runtime::task_set::TaskSet;
+    use crate::simulation::cluster::Cluster;
 
     #[test]
     fn a_close_ends_the_first_read_of_a_global_table() {
@@ -208,5 +212,35 @@ mod tests {
         application.restores.interrupt();
         let opened = TaskSet::open(&Arc::new(application), 1).map(|_| ());
         assert!(is_interruption(&opened.unwrap_err()));
+    }
+
+    /// A member that does not poll for `max.poll.interval.ms` is taken out of its group: where a
+    /// global table takes longer to read, the worker would begin anew for ever.
+    #[test]
+    fn a_worker_joins_its_group_when_its_global_tables_are_read() {
+        let store: Arc<dyn Log> = Arc::new(LogStore::in_memory().unwrap());
+        for topic in ["in", "table"] {
+            store.create_topic(&NewTopic::new(topic)).unwrap();
+        }
+        let is_cut_off = Arc::new(AtomicBool::new(false));
+        let cut_off = Arc::clone(&is_cut_off);
+        let cluster = Arc::new(Cluster::answering(store, move |ends| {
+            let reason = "nobody answers".to_owned();
+            let failed = LogError::External { operation: "watermarks", reason, retriable: true };
+            if cut_off.load(Ordering::Relaxed) { Err(failed) } else { Ok(ends) }
+        }));
+        let builder = StreamsBuilder::new();
+        builder.global_table::<String, String>("table");
+        builder.stream::<String, String>("in").group_by_key().count("counts");
+        let graph = builder.build().unwrap().graph;
+        let log = Arc::clone(&cluster) as Arc<dyn Log>;
+        let application = Application::open(&graph, StreamsConfig::new("app"), &log).unwrap();
+        let application = Arc::new(application);
+        is_cut_off.store(true, Ordering::Relaxed);
+        assert!(TaskSet::open(&application, 1).is_err(), "the table's end is not known");
+        assert_eq!(cluster.members.load(Ordering::Relaxed), 0);
+        is_cut_off.store(false, Ordering::Relaxed);
+        assert!(TaskSet::open(&application, 1).is_ok());
+        assert_eq!(cluster.members.load(Ordering::Relaxed), 1);
     }
 }

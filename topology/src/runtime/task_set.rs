@@ -78,8 +78,10 @@ impl TaskSet {
     /// A worker without tasks, its global tables read.
     pub(crate) fn open(application: &Arc<Application>, worker: WorkerId) -> Result<Self> {
         let Application { log, graph, config, resolved, .. } = &**application;
-        // It joins while the others are made.
-        let group = application.join_group(worker)?;
+        let has_globals = (0..graph.subtopologies.len()).any(|index| graph.is_global(index));
+        // It joins while the others are made, but not before global tables are read, which may take
+        // longer than `max.poll.interval.ms`: what the group gave it meanwhile would not be run.
+        let early = (!has_globals).then(|| application.join_group(worker)).transpose()?;
         let transactional_id = is_transactional(config).then(|| {
             application.process_id.transactional_id(log.as_ref(), &config.application_id, worker)
         });
@@ -100,7 +102,6 @@ impl TaskSet {
             })
             .map_err(Error::log("the start of a consumer"))?;
         let mut context = context(graph, config, resolved, (log, producer));
-        let has_globals = (0..graph.subtopologies.len()).any(|index| graph.is_global(index));
         let offsets = if has_globals { application.offsets()? } else { GroupOffsets::new() };
         let mut globals = Blueprint::new(application, &offsets).build_globals()?;
         globals.bootstrap(&mut context, log.as_ref(), &application.restores)?;
@@ -113,7 +114,7 @@ impl TaskSet {
             replay: None,
             config: config.clone(),
             consumer,
-            group,
+            group: early.map_or_else(|| application.join_group(worker), Ok)?,
             standbys: standbys(application, worker)?,
             context,
             tasks: Vec::new(),

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use headwater_log_store::{
     AlterConfigOp, ConfigEntry, Consumer, ConsumerConfig, EpochEndOffset, Error, GroupDescription,
@@ -17,6 +18,8 @@ type Answer = dyn Fn(Watermarks) -> Result<Watermarks> + Send + Sync;
 pub(crate) struct Cluster {
     log: Arc<dyn Log>,
     answer: Box<Answer>,
+    /// How many members of groups were made.
+    pub(crate) members: AtomicUsize,
 }
 
 impl Cluster {
@@ -30,7 +33,7 @@ impl Cluster {
         log: Arc<dyn Log>,
         answer: impl Fn(Watermarks) -> Result<Watermarks> + Send + Sync + 'static,
     ) -> Self {
-        Self { log, answer: Box::new(answer) }
+        Self { log, answer: Box::new(answer), members: AtomicUsize::new(0) }
     }
 }
 
@@ -105,6 +108,9 @@ impl Log for Cluster {
         self.log.alter_group_offsets(group, offsets)
     }
     fn consumer(&self, config: &ConsumerConfig) -> Result<Box<dyn Consumer>> {
+        if config.client_id.is_some() {
+            self.members.fetch_add(1, Ordering::Relaxed);
+        }
         self.log.consumer(config)
     }
     fn producer(&self, config: &ProducerConfig) -> Result<Box<dyn Producer>> {
