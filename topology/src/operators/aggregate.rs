@@ -96,10 +96,10 @@ where
             };
             let old_to_send = if self.send_old { old.clone() } else { None };
             // A null is no aggregate but the lack of one: the next record is the first again.
-            let new = self
-                .aggregator
-                .add(&key, value, old)
-                .filter(|new| !self.options.aggregate_serde.is_null(new));
+            let mut new = self.aggregator.add(&key, value, old);
+            if new.as_ref().is_some_and(|new| self.options.aggregate_serde.is_null(new)) {
+                new = None;
+            }
             *slot = new.clone().map(|value| ValueAndTimestamp { value, timestamp });
             (Change::latest(old_to_send, new), timestamp)
         };

@@ -126,28 +126,33 @@ where
         if self.options.key_serde.is_null(&record.key) {
             return self.dropped.drop_null(&record, DropReason::NullKey, context);
         }
-        let Record { key, value, timestamp, headers } = record;
         let Windowing { windows, operator, .. } = self.windowing;
-        let observed_ms = self.store.borrow_mut().observe(operator, timestamp);
+        let observed_ms = self.store.borrow_mut().observe(operator, record.timestamp);
         let close_ms = observed_ms.saturating_sub(windows.grace_ms());
-        // The last window takes key and value, those before it get clones.
-        let mut matching = windows.windows_for(timestamp).peekable();
-        let mut pair = Some((key, value));
-        while let Some(window) = matching.next() {
+        let mut headers = Headers::default();
+        if self.windowing.emit == EmitStrategy::OnWindowClose {
+            headers = record.headers.clone();
+        }
+        let mut matching = windows.windows_for(record.timestamp);
+        let mut next = matching.next();
+        let mut last = None;
+        while let Some(window) = next {
+            next = matching.next();
             if window.end_ms <= close_ms {
-                if let Some((key, value)) = &pair {
-                    let lateness = Lateness { window, stream_time_ms: observed_ms };
-                    let record = || (key, value, timestamp, &headers);
-                    self.dropped.drop_late(lateness, record, context)?;
-                    context.enter(self.options.node);
-                }
-                continue;
+                let lateness = Lateness { window, stream_time_ms: observed_ms };
+                let late = || (&record.key, &record.value, record.timestamp, &record.headers);
+                self.dropped.drop_late(lateness, late, context)?;
+                context.enter(self.options.node);
+            } else if next.is_none() {
+                last = Some(window);
+            } else {
+                self.update(record.clone(), window, context)?;
+                context.enter(self.options.node);
             }
-            let taken = if matching.peek().is_some() { pair.clone() } else { pair.take() };
-            let Some((key, value)) = taken else { break };
-            let key = Windowed { key, window };
-            let headers = headers.clone();
-            self.update(Record { key, value, timestamp, headers }, context)?;
+        }
+        // The last window takes the record as it is: those before it got clones.
+        if let Some(window) = last {
+            self.update(record, window, context)?;
             context.enter(self.options.node);
         }
         match self.windowing.emit {
@@ -163,25 +168,26 @@ where
     A: Clone + 'static,
     F: Aggregator<K, V, A>,
 {
-    fn update(&mut self, record: Record<Windowed<K>, V>, context: &mut Context) -> Step {
+    fn update(&mut self, record: Record<K, V>, window: Window, context: &mut Context) -> Step {
         let Record { key, value, timestamp, headers } = record;
         let received = timestamp;
         let (change, timestamp) = {
             let mut store = self.store.borrow_mut();
-            let slot = store.change(&key.key, key.window.start_ms);
+            let slot = store.change(&key, window.start_ms);
             let (old, timestamp) = match slot.take() {
                 Some(old) => (Some(old.value), timestamp.max(old.timestamp)),
                 None => (self.aggregator.initial(), timestamp),
             };
             let old_to_send = if self.send_old { old.clone() } else { None };
             // A null is no aggregate but the lack of one: the next record is the first again.
-            let new = self
-                .aggregator
-                .add(&key.key, value, old)
-                .filter(|new| !self.options.aggregate_serde.is_null(new));
+            let mut new = self.aggregator.add(&key, value, old);
+            if new.as_ref().is_some_and(|new| self.options.aggregate_serde.is_null(new)) {
+                new = None;
+            }
             *slot = new.clone().map(|value| ValueAndTimestamp { value, timestamp });
             (Change::latest(old_to_send, new), timestamp)
         };
+        let key = Windowed { key, window };
         match self.windowing.emit {
             EmitStrategy::OnWindowUpdate => {
                 let record = Record { key, value: change, timestamp, headers };
