@@ -233,6 +233,26 @@ fn a_full_buffer_sends_its_oldest_updates_early() {
     );
 }
 
+/// What an update of a one-letter key takes in a buffer of the table `T`.
+fn update_bytes() -> u64 {
+    let builder = StreamsBuilder::new();
+    limited(millis(1_000), || BufferConfig::max_bytes(1).shut_down_when_full())(&builder);
+    let driver = TopologyTestDriver::new(&builder.build().unwrap()).unwrap();
+    match driver.input_topic::<String, String>("T").pipe_input_at("a", "1", 5).unwrap_err() {
+        Error::BufferFull { bytes, .. } => bytes,
+        other => panic!("another error: {other}"),
+    }
+}
+
+#[test]
+fn a_buffer_is_full_when_it_has_more_bytes_than_it_may_have_and_not_as_many() {
+    let two = 2 * update_bytes();
+    let exactly = move || BufferConfig::max_bytes(two).emit_early_when_full();
+    check(limited(millis(1_000), exactly), "T a 1 5\n T b 1 3");
+    let one_less = move || BufferConfig::max_bytes(two - 1).emit_early_when_full();
+    check(limited(millis(1_000), one_less), "T a 1 5\n T b 1 3 => b 1 3");
+}
+
 fn counts_by_value(builder: &StreamsBuilder) -> KTable<String, i64> {
     let by_value = builder.table_with::<String, String>("T", "rows");
     by_value.group_by(|key, value| (value.clone(), key.clone())).count("counts")
