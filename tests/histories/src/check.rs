@@ -89,10 +89,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let forbidden = self.anomalies.iter().filter(|anomaly| anomaly.is_forbidden()).count();
         write!(
             f,
             "{} operations ({} transactions, {} failed, {} unknown), {} values acknowledged, {} read, {} effects, {} \
-             partitions read whole: {} anomalies",
+             partitions read whole: {} anomalies that are allowed, {forbidden} that are not",
             self.operations,
             self.transactions,
             self.failed,
@@ -101,7 +102,7 @@ impl fmt::Display for Report {
             self.read,
             self.effects,
             self.partitions_whole,
-            self.anomalies.len()
+            self.anomalies.len() - forbidden
         )
     }
 }
